@@ -1,0 +1,16 @@
+/* Reading images: what transforms.c and recipes.c share. */
+#ifndef NF_BINDING_IMAGES_H
+#define NF_BINDING_IMAGES_H
+
+#include "binding.h"
+
+/* Py_XDECREF of any object. */
+void nf_release(void *object);
+
+/* `object` as contiguous uint8 images (H, W), (H, W, C) or (N, H, W, C), a new reference. */
+PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *shape, int min_ndim, int max_ndim);
+
+/* `object` as float64 numbers, one per channel, a new reference. */
+PyArrayObject *nf_channel_input(PyObject *object, const char *name, int64_t channels);
+
+#endif

@@ -1,0 +1,286 @@
+/* Recipes: lists of random transforms as rows of numbers, and their records as bytes. */
+#include "images.h"
+
+#include "../core/memory.h"
+
+#include <string.h>
+
+enum { ROW = 10 }; /* numbers that describe a transform: kind, probability, then the fields of its struct in order */
+
+/* Numbers that no check accepts become -1. */
+static int64_t whole(double number) {
+    return number >= 0 && number <= 1e9 && number == (double)(int64_t)number ? (int64_t)number : -1;
+}
+
+static nf_transform read_transform(const double *row) {
+    nf_transform transform = {.kind = (nf_transform_kind)whole(row[0]), .probability = row[1]};
+    const double *field = row + 2;
+    if (transform.kind == NF_RANDOM_RESIZED_CROP) {
+        transform.crop.height = whole(field[0]);
+        transform.crop.width = whole(field[1]);
+        transform.crop.scale = (nf_range){field[2], field[3]};
+        transform.crop.ratio = (nf_range){field[4], field[5]};
+        transform.crop.interpolation = (nf_interpolation)whole(field[6]);
+    } else if (transform.kind == NF_COLOR_JITTER) {
+        transform.jitter.brightness = (nf_range){field[0], field[1]};
+        transform.jitter.contrast = (nf_range){field[2], field[3]};
+        transform.jitter.saturation = (nf_range){field[4], field[5]};
+        transform.jitter.hue = (nf_range){field[6], field[7]};
+    } else if (transform.kind == NF_GAUSSIAN_BLUR) {
+        transform.blur.kernel_height = whole(field[0]);
+        transform.blur.kernel_width = whole(field[1]);
+        transform.blur.sigma = (nf_range){field[2], field[3]};
+    }
+    return transform;
+}
+
+/* Reads rows (count, ROW) into `transforms` and checks them; the number of them, or -1 with an exception. */
+static int64_t read_transforms(nf_transform transforms[NF_MAX_TRANSFORMS], PyObject *object) {
+    PyArrayObject *rows = nf_input(object, "operations", NPY_FLOAT64, 2, 2);
+    if (!rows)
+        return -1;
+    int64_t count = PyArray_DIM(rows, 0);
+    if (PyArray_DIM(rows, 1) != ROW || count > NF_MAX_TRANSFORMS) {
+        PyErr_Format(PyExc_ValueError, "a recipe may have up to %d operations, got %lld", NF_MAX_TRANSFORMS,
+                     (long long)count);
+        count = -1;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        transforms[i] = read_transform((const double *)PyArray_DATA(rows) + i * ROW);
+        nf_status status = nf_transform_check(&transforms[i]);
+        if (status != NF_OK) {
+            nf_raise(status);
+            count = -1;
+        }
+    }
+    Py_DECREF(rows);
+    return count;
+}
+
+static PyObject *check_transforms(PyObject *module, PyObject *rows) {
+    (void)module;
+    nf_transform transforms[NF_MAX_TRANSFORMS];
+    int64_t count = read_transforms(transforms, rows);
+    if (count < 0)
+        return NULL;
+    nf_recipe recipe = {.transforms = transforms, .count = count};
+    return PyLong_FromSize_t(nf_recipe_record_size(&recipe));
+}
+
+static PyObject *recipe_sample(PyObject *module, PyObject *arguments) {
+    (void)module;
+    PyObject *rows, *sizes_object, *indices_object;
+    unsigned long long seed;
+    unsigned int epoch;
+    int views, channels;
+    if (!PyArg_ParseTuple(arguments, "OiiOOKI", &rows, &views, &channels, &sizes_object, &indices_object, &seed,
+                          &epoch))
+        return NULL;
+    nf_transform transforms[NF_MAX_TRANSFORMS];
+    nf_recipe recipe = {.transforms = transforms, .views = views, .channels = channels};
+    if ((recipe.count = read_transforms(transforms, rows)) < 0)
+        return NULL;
+    PyArrayObject *indices = NULL, *records = NULL, *sizes = nf_input(sizes_object, "image_size", NPY_INT64, 2, 2);
+    void *images = NULL;
+    if (!sizes || !(indices = nf_input(indices_object, "indices", NPY_INT64, 1, 1)))
+        goto done;
+    npy_intp count = PyArray_DIM(sizes, 0);
+    if (PyArray_DIM(sizes, 1) != 2 || PyArray_DIM(indices, 0) != count) {
+        PyErr_Format(PyExc_ValueError, "indices must have one value per image (%zd), got %zd", (Py_ssize_t)count,
+                     (Py_ssize_t)PyArray_DIM(indices, 0));
+        goto done;
+    }
+    npy_intp dims[3] = {views < 0 ? 0 : views, count, (npy_intp)nf_recipe_record_size(&recipe)};
+    records = nf_new_array(3, dims, NPY_UINT8);
+    nf_status status = nf_alloc(&images, (size_t)count * sizeof(nf_image));
+    if (status != NF_OK)
+        nf_raise(status);
+    if (!records || status != NF_OK) {
+        Py_CLEAR(records);
+        goto done;
+    }
+    const int64_t *size = PyArray_DATA(sizes);
+    for (npy_intp n = 0; n < count; n++)
+        ((nf_image *)images)[n] = (nf_image){NULL, size[2 * n], size[2 * n + 1]};
+    nf_release_gil();
+    status = nf_recipe_sample(PyArray_DATA(records), &recipe, images, PyArray_DATA(indices), count, seed, epoch);
+    nf_take_gil();
+    if (status != NF_OK) {
+        Py_CLEAR(records);
+        nf_raise(status);
+    }
+done:
+    nf_free(images);
+    nf_release(sizes);
+    nf_release(indices);
+    return (PyObject *)records;
+}
+
+/* The images of a call: an array (N, H, W, C), or a list or tuple of arrays (H, W, C) or (H, W). */
+typedef struct image_list {
+    nf_image *images;
+    PyObject *owner; /* keeps the pixels alive */
+    int64_t count, channels;
+} image_list;
+
+static void release_images(image_list *list) {
+    nf_free(list->images);
+    nf_release(list->owner);
+}
+
+static bool read_image_array(image_list *list, PyObject *object) {
+    nf_images shape;
+    list->owner = (PyObject *)nf_images_input(object, "images", &shape, 4, 4);
+    if (!list->owner)
+        return false;
+    list->count = shape.count;
+    list->channels = shape.channels;
+    nf_status status = nf_alloc((void **)&list->images, (size_t)shape.count * sizeof(nf_image));
+    if (status != NF_OK)
+        return nf_raise(status) != NULL;
+    const uint8_t *pixels = PyArray_DATA((PyArrayObject *)list->owner);
+    for (int64_t n = 0; n < shape.count; n++, pixels += shape.height * shape.width * shape.channels)
+        list->images[n] = (nf_image){pixels, shape.height, shape.width};
+    return true;
+}
+
+static bool read_image_list(image_list *list, PyObject *object) {
+    list->count = PyList_Size(object);
+    list->owner = PyList_New(list->count);
+    if (!list->owner)
+        return false;
+    nf_status status = nf_alloc((void **)&list->images, (size_t)list->count * sizeof(nf_image));
+    if (status != NF_OK)
+        return nf_raise(status) != NULL;
+    for (int64_t n = 0; n < list->count; n++) {
+        nf_images shape;
+        PyObject *item = PyList_GetItem(object, n); /* borrowed; NULL if the list has shrunk meanwhile */
+        PyArrayObject *image = item ? nf_images_input(item, "each image", &shape, 2, 3) : NULL;
+        if (!image)
+            return false;
+        PyList_SetItem(list->owner, n, (PyObject *)image);
+        if (n > 0 && shape.channels != list->channels) {
+            PyErr_Format(PyExc_ValueError, "images must have the same number of channels, got %lld and %lld",
+                         (long long)list->channels, (long long)shape.channels);
+            return false;
+        }
+        list->channels = shape.channels;
+        list->images[n] = (nf_image){PyArray_DATA(image), shape.height, shape.width};
+    }
+    return true;
+}
+
+static bool read_images(image_list *list, PyObject *object) {
+    *list = (image_list){0};
+    bool fine = PyList_Check(object) ? read_image_list(list, object) : read_image_array(list, object);
+    if (fine && list->count == 0) {
+        PyErr_SetString(PyExc_ValueError, "images must hold at least one image");
+        fine = false;
+    }
+    if (!fine)
+        release_images(list);
+    return fine;
+}
+
+/* `object` if it is fit for the views, or a new array if it is None. */
+static PyArrayObject *output(PyObject *object, const npy_intp dims[5], const image_list *list, const nf_image *images) {
+    if (object == Py_None)
+        return nf_new_array(5, dims, NPY_FLOAT32);
+    PyArrayObject *out = nf_in_place(object, "out", NPY_FLOAT32, 5);
+    if (!out)
+        return NULL;
+    for (int i = 0; i < 5; i++)
+        if (PyArray_DIM(out, i) != dims[i]) {
+            PyErr_Format(PyExc_ValueError, "out must have shape (%zd, %zd, %zd, %zd, %zd)", (Py_ssize_t)dims[0],
+                         (Py_ssize_t)dims[1], (Py_ssize_t)dims[2], (Py_ssize_t)dims[3], (Py_ssize_t)dims[4]);
+            return NULL;
+        }
+    const uint8_t *begin = PyArray_DATA(out), *end = begin + PyArray_NBYTES(out);
+    for (int64_t n = 0; n < list->count; n++) {
+        int64_t size = images[n].height * images[n].width * list->channels;
+        if (images[n].pixels < end && begin < images[n].pixels + size) {
+            PyErr_SetString(PyExc_ValueError, "out must not overlap the images");
+            return NULL;
+        }
+    }
+    Py_INCREF((PyObject *)out);
+    return out;
+}
+
+/* A copy of records (views, count, record size) that no other thread can change while they are in use. */
+static bool copy_records(void **copy, PyObject *object, const nf_recipe *recipe, int64_t count) {
+    PyArrayObject *records = nf_input(object, "params", NPY_UINT8, 3, 3);
+    if (!records)
+        return false;
+    bool fits = PyArray_DIM(records, 0) == recipe->views && PyArray_DIM(records, 1) == count &&
+                (size_t)PyArray_DIM(records, 2) == nf_recipe_record_size(recipe);
+    nf_status status = NF_OK;
+    if (!fits)
+        PyErr_Format(PyExc_ValueError, "params must have shape (%lld, %lld) for these images, got (%zd, %zd)",
+                     (long long)recipe->views, (long long)count, (Py_ssize_t)PyArray_DIM(records, 0),
+                     (Py_ssize_t)PyArray_DIM(records, 1));
+    else if ((status = nf_alloc(copy, (size_t)PyArray_NBYTES(records))) != NF_OK)
+        nf_raise(status);
+    else
+        memcpy(*copy, PyArray_DATA(records), (size_t)PyArray_NBYTES(records));
+    Py_DECREF(records);
+    return fits && status == NF_OK;
+}
+
+/* apply(operations, views, images, records, mean, std, out) */
+static PyObject *recipe_apply(PyObject *module, PyObject *arguments) {
+    (void)module;
+    PyObject *rows, *images_object, *records_object, *mean_object, *std_object, *out_object;
+    int views;
+    if (!PyArg_ParseTuple(arguments, "OiOOOOO", &rows, &views, &images_object, &records_object, &mean_object,
+                          &std_object, &out_object))
+        return NULL;
+    nf_transform transforms[NF_MAX_TRANSFORMS];
+    nf_recipe recipe = {.transforms = transforms, .views = views};
+    if ((recipe.count = read_transforms(transforms, rows)) < 0)
+        return NULL;
+    image_list list;
+    if (!read_images(&list, images_object))
+        return NULL;
+    recipe.channels = list.channels;
+    PyArrayObject *mean = nf_channel_input(mean_object, "mean", list.channels);
+    PyArrayObject *std = mean ? nf_channel_input(std_object, "std", list.channels) : NULL, *out = NULL;
+    void *records = NULL;
+    int64_t height, width;
+    if (!std || !copy_records(&records, records_object, &recipe, list.count))
+        goto done;
+    recipe.mean = PyArray_DATA(mean);
+    recipe.std = PyArray_DATA(std);
+    nf_status status = nf_recipe_view_size(&height, &width, &recipe, list.images[0].height, list.images[0].width);
+    if (status != NF_OK) {
+        nf_raise(status);
+        goto done;
+    }
+    npy_intp dims[5] = {views, list.count, height, width, list.channels};
+    if (!(out = output(out_object, dims, &list, list.images)))
+        goto done;
+    nf_release_gil();
+    status = nf_recipe_apply(PyArray_DATA(out), &recipe, list.images, records, list.count);
+    nf_take_gil();
+    if (status != NF_OK) {
+        Py_CLEAR(out);
+        nf_raise(status);
+    }
+done:
+    nf_free(records);
+    nf_release(mean);
+    nf_release(std);
+    release_images(&list);
+    return (PyObject *)out;
+}
+
+static PyMethodDef methods[] = {
+    {"check_transforms", check_transforms, METH_O, NULL},
+    {"recipe_sample", recipe_sample, METH_VARARGS, NULL},
+    {"recipe_apply", recipe_apply, METH_VARARGS, NULL},
+    {0},
+};
+
+int nf_bind_recipes(PyObject *module) {
+    return PyModule_AddFunctions(module, methods);
+}

@@ -1,0 +1,51 @@
+#define _GNU_SOURCE
+#include "memory.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static _Atomic int64_t fail_countdown;
+
+void nf_alloc_fail_at(int64_t n) {
+    atomic_store(&fail_countdown, n);
+}
+
+static bool must_fail(void) {
+    return atomic_load(&fail_countdown) > 0 && atomic_fetch_sub(&fail_countdown, 1) == 1;
+}
+
+nf_status nf_alloc(void **block, size_t size) {
+    *block = NULL;
+    if (must_fail() || size > PTRDIFF_MAX - 64 || posix_memalign(block, 64, size ? size : 64) != 0) {
+        *block = NULL;
+        return nf_fail(NF_NO_MEMORY, "out of memory: %zu bytes are not available", size);
+    }
+    return NF_OK;
+}
+
+void nf_free(void *block) {
+    free(block);
+}
+
+nf_status nf_arena_alloc(void **block, size_t size) {
+    *block = NULL;
+    if (size == 0)
+        return NF_OK;
+    void *mapped = MAP_FAILED;
+    if (!must_fail() && size <= PTRDIFF_MAX)
+        mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED)
+        return nf_fail(NF_NO_MEMORY, "out of memory: %zu bytes are not available", size);
+#ifdef MADV_HUGEPAGE
+    madvise(mapped, size, MADV_HUGEPAGE); /* advice only: without it the block merely costs more page faults */
+#endif
+    *block = mapped;
+    return NF_OK;
+}
+
+void nf_arena_free(void *block, size_t size) {
+    if (block)
+        munmap(block, size);
+}

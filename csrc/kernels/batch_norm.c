@@ -1,0 +1,96 @@
+#include "kernels.h"
+#include "vector.h"
+
+enum { GROUP = 4 }; /* vectors of channels that are summed at a time: enough independent sums to hide latency */
+
+/* Mean of each channel, and the sum of squared differences from that mean. Two passes: the block is in the cache. */
+void NF_KERNEL(moments)(float *mean, float *squares, const float *x, size_t rows, size_t c) {
+    vreal inverse = v_set(1.0f / (float)rows);
+    size_t j = 0;
+    for (; j + GROUP * NF_WIDTH <= c; j += GROUP * NF_WIDTH) {
+        vreal sum[GROUP], square[GROUP];
+        NF_UNROLL
+        for (int g = 0; g < GROUP; g++)
+            sum[g] = square[g] = v_zero();
+        for (size_t i = 0; i < rows; i++) {
+            NF_UNROLL
+            for (int g = 0; g < GROUP; g++)
+                sum[g] = v_add(sum[g], v_load(x + i * c + j + (size_t)(g * NF_WIDTH)));
+        }
+        NF_UNROLL
+        for (int g = 0; g < GROUP; g++)
+            sum[g] = v_mul(sum[g], inverse);
+        for (size_t i = 0; i < rows; i++) {
+            NF_UNROLL
+            for (int g = 0; g < GROUP; g++) {
+                vreal difference = v_sub(v_load(x + i * c + j + (size_t)(g * NF_WIDTH)), sum[g]);
+                square[g] = v_fma(difference, difference, square[g]);
+            }
+        }
+        NF_UNROLL
+        for (int g = 0; g < GROUP; g++) {
+            v_store(mean + j + (size_t)(g * NF_WIDTH), sum[g]);
+            v_store(squares + j + (size_t)(g * NF_WIDTH), square[g]);
+        }
+    }
+    for (; j < c; j += NF_WIDTH) {
+        vreal sum = v_zero(), square = v_zero();
+        for (size_t i = 0; i < rows; i++)
+            sum = v_add(sum, v_load_some(x + i * c + j, c - j));
+        sum = v_mul(sum, inverse);
+        for (size_t i = 0; i < rows; i++) {
+            vreal difference = v_sub(v_load_some(x + i * c + j, c - j), sum);
+            square = v_fma(difference, difference, square);
+        }
+        v_store_some(mean + j, sum, c - j);
+        v_store_some(squares + j, square, c - j);
+    }
+}
+
+/* y = factor x + shift (+ addend), then max(., 0) if relu; addend may be NULL, y may be x. */
+void NF_KERNEL(scale_shift)(float *y, const float *x, const float *addend, const float *factor, const float *shift,
+                            size_t rows, size_t c, bool relu) {
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < c; j += NF_WIDTH) {
+            size_t at = i * c + j, rest = c - j;
+            vreal value = v_fma(v_load_some(factor + j, rest), v_load_some(x + at, rest), v_load_some(shift + j, rest));
+            if (addend)
+                value = v_add(value, v_load_some(addend + at, rest));
+            v_store_some(y + at, relu ? v_max(value, v_zero()) : value, rest);
+        }
+}
+
+/* sum = sum of d_y, sum_x = sum of d_y (x - mean). If y is given, d_y is first set to zero where y is (ReLU). */
+void NF_KERNEL(batch_norm_sums)(float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean,
+                                size_t rows, size_t c) {
+    for (size_t j = 0; j < c; j += NF_WIDTH) {
+        size_t rest = c - j;
+        vreal center = v_load_some(mean + j, rest), total = v_zero(), total_x = v_zero();
+        for (size_t i = 0; i < rows; i++) {
+            size_t at = i * c + j;
+            vreal d = v_load_some(d_y + at, rest);
+            if (y) {
+                d = v_keep(v_gt(v_load_some(y + at, rest), v_zero()), d);
+                v_store_some(d_y + at, d, rest);
+            }
+            total = v_add(total, d);
+            total_x = v_fma(d, v_sub(v_load_some(x + at, rest), center), total_x);
+        }
+        v_store_some(sum + j, total, rest);
+        v_store_some(sum_x + j, total_x, rest);
+    }
+}
+
+/* d_x (+)= factor_y d_y + factor_x (x - mean) + shift; d_x may be d_y. */
+void NF_KERNEL(batch_norm_backward)(float *d_x, const float *d_y, const float *x, const float *mean,
+                                    const float *factor_y, const float *factor_x, const float *shift, size_t rows,
+                                    size_t c, bool accumulate) {
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < c; j += NF_WIDTH) {
+            size_t at = i * c + j, rest = c - j;
+            vreal centered = v_sub(v_load_some(x + at, rest), v_load_some(mean + j, rest));
+            vreal d = v_fma(v_load_some(factor_x + j, rest), centered, v_load_some(shift + j, rest));
+            d = v_fma(v_load_some(factor_y + j, rest), v_load_some(d_y + at, rest), d);
+            v_store_some(d_x + at, accumulate ? v_add(v_load_some(d_x + at, rest), d) : d, rest);
+        }
+}

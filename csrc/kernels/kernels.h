@@ -1,0 +1,189 @@
+/* The kernel table: tight loops that exist once per instruction set. No checks, no allocation, no libm in them.
+ *
+ * To add a kernel: a line in one of the lists below, and the function in a file of this folder, written over vector.h
+ * and named NF_KERNEL(name), or NF_REAL_KERNEL(name) if it exists in float and double. Pointers need the alignment of
+ * their element only, unless the line says otherwise. */
+#ifndef NF_KERNELS_KERNELS_H
+#define NF_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The network's layers. */
+#define NF_NETWORK_KERNELS(K)                                                                                         \
+    /* elementwise.c */                                                                                               \
+    /* out = a + b; out may be a or b */                                                                              \
+    K(void, add, (float *out, const float *a, const float *b, size_t n))                                              \
+    /* y = max(x, 0); y may be x */                                                                                   \
+    K(void, relu, (float *y, const float *x, size_t n))                                                               \
+    /* d_x (+)= d_y where y > 0; d_x may be d_y */                                                                    \
+    K(void, relu_backward, (float *d_x, const float *d_y, const float *y, size_t n, bool accumulate))                 \
+    /* out (+)= factor a */                                                                                           \
+    K(void, scale, (float *out, const float *a, float factor, size_t n, bool accumulate))                             \
+    /* sums (c) (+)= the column sums of x (rows, c) */                                                                \
+    K(void, column_sums, (float *sums, const float *x, size_t rows, size_t c, bool accumulate))                       \
+    /* gemm.c: products of packed operands; the layouts are described there */                                        \
+    K(void, gemm_pack_rows, (float *a, size_t position, const float *source, size_t n))                               \
+    K(void, gemm_pack_columns, (float *a, size_t depth, size_t position, const float *source, size_t n))              \
+    K(void, gemm_pack_panel, (float *b, const float *source, size_t stride, size_t depth, size_t columns))            \
+    K(void, gemm_pack_panel_transposed, (float *b, const float *source, size_t stride, size_t depth, size_t columns)) \
+    K(void, gemm_rows,                                                                                                \
+      (float *const *c, size_t column, const float *a, const float *b, size_t depth, size_t rows, size_t columns,     \
+       bool accumulate))                                                                                              \
+    K(void, gemm_columns,                                                                                             \
+      (float *c, size_t stride, const float *a, size_t a_stride, const float *b, size_t depth, size_t rows,           \
+       size_t columns, bool accumulate))                                                                              \
+    /* batch_norm.c: x is (rows, c), what belongs to a channel is (c) */                                              \
+    K(void, moments, (float *mean, float *squares, const float *x, size_t rows, size_t c))                            \
+    K(void, scale_shift,                                                                                              \
+      (float *y, const float *x, const float *addend, const float *factor, const float *shift, size_t rows, size_t c, \
+       bool relu))                                                                                                    \
+    K(void, batch_norm_sums,                                                                                          \
+      (float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean, size_t rows,          \
+       size_t c))                                                                                                     \
+    K(void, batch_norm_backward,                                                                                      \
+      (float *d_x, const float *d_y, const float *x, const float *mean, const float *factor_y, const float *factor_x, \
+       const float *shift, size_t rows, size_t c, bool accumulate))                                                   \
+    /* max_pool.c: one output pixel of c channels; taps are the pixels of its window, index the chosen one's place */ \
+    K(void, max_pool, (float *y, uint8_t *index, const float *const *taps, size_t tap_count, size_t c))               \
+    K(void, max_pool_backward,                                                                                        \
+      (float *const *d_taps, size_t tap_count, const float *d_y, const uint8_t *index, size_t c))                     \
+    /* winograd.c: frequencies are frequency_stride apart; chunk, chunk_stride: the layout of a row of channels */    \
+    K(void, winograd_input,                                                                                           \
+      (float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c,    \
+       size_t padded))                                                                                                \
+    K(void, winograd_gradient,                                                                                        \
+      (float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t k,    \
+       size_t padded))                                                                                                \
+    K(void, winograd_output,                                                                                          \
+      (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate))                     \
+    K(void, winograd_weights, (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n))       \
+    K(void, winograd_weights_gradient,                                                                                \
+      (float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate))
+
+/* optimizers.c. sgd: d = scale (gradients + weight_decay parameters); with a buffer (or NULL): buffer = momentum buffer
+ * + d, d = buffer or d + momentum buffer; parameters -= lr d.
+ * adamw: first = beta1 first + one_minus_beta1 gradients, second = beta2 second + one_minus_beta2 gradients^2,
+ * parameters = keep parameters - step_size first / (second_scale sqrt(second) + eps). move_towards: key += share (query
+ * - key). square_sum: the sum of x^2, in double. */
+#define NF_OPTIMIZER_KERNELS(K)                                                                                    \
+    K(void, sgd,                                                                                                   \
+      (float *parameters, float *buffer, const float *gradients, size_t n, float lr, float momentum,               \
+       float weight_decay, float scale, bool nesterov))                                                            \
+    K(void, adamw,                                                                                                 \
+      (float *parameters, float *first, float *second, const float *gradients, size_t n, float keep, float beta1,  \
+       float one_minus_beta1, float beta2, float one_minus_beta2, float step_size, float second_scale, float eps)) \
+    K(void, move_towards, (float *key, const float *query, size_t n, float share))                                 \
+    K(double, square_sum, (const float *x, size_t n))
+
+/* selection.c: the first i with x[i] > threshold, or n. */
+#define NF_MEASURE_KERNELS(K) K(size_t, find_above, (const float *x, size_t n, float threshold))
+
+/* A resampling along one axis: output i is the sum of weights[i * most + k] * input[start[i] + k] over k < count[i],
+ * divided by 2^NF_WEIGHT_BITS. All inputs lie in begin..end-1. */
+enum { NF_WEIGHT_BITS = 22 };
+typedef struct nf_taps {
+    size_t outputs, most, begin, end;
+    uint32_t *start, *count; /* (outputs) */
+    int32_t *weights;        /* (outputs, most) */
+} nf_taps;
+
+/* Kernels of images, in NF_KERNELS. Pixels are planes of bytes. "Padded": up to 15 bytes after the n-th are read and
+ * written too. */
+#define NF_IMAGE_KERNELS(K)                                                                                         \
+    /* resample.c: rows of interleaved channels to planes; scratch: (columns + planes' columns) * 16 bytes, both    \
+     * numbers rounded up to multiples of 16 */                                                                     \
+    K(void, resample_rows,                                                                                          \
+      (uint8_t * out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row, size_t rows,      \
+       size_t channels, const nf_taps *taps, uint8_t *scratch))                                                     \
+    /* columns of `width` bytes of anything */                                                                      \
+    K(void, resample_columns,                                                                                       \
+      (uint8_t * out, size_t out_row, const uint8_t *source, size_t source_row, size_t width, const nf_taps *taps)) \
+    /* color.c, padded: base + factor (x - base) */                                                                 \
+    K(void, blend_constant, (uint8_t * pixels, float base, float factor, size_t n))                                 \
+    /* the same with the luma of three planes as base */                                                            \
+    K(void, blend_luma, (uint8_t * pixels, size_t stride, float factor, size_t n))                                  \
+    K(void, luma, (uint8_t * gray, const uint8_t *pixels, size_t stride, size_t n))                                 \
+    /* hue + shift, modulo 256 */                                                                                   \
+    K(void, shift_hue, (uint8_t * pixels, size_t stride, float shift, size_t n))                                    \
+    K(uint64_t, sum_bytes, (const uint8_t *pixels, size_t n)) /* not padded */                                      \
+    /* blur.c, padded: a symmetric filter with weights[0] in the middle, across 2 radius + 1 rows */                \
+    K(void, blur_columns, (float *out, const uint8_t *const *rows, const float *weights, size_t radius, size_t n))  \
+    /* the same along a row that has `radius` more values at both ends; rounded to even */                          \
+    K(void, blur_row, (uint8_t * out, const float *row, const float *weights, size_t radius, size_t n))             \
+    /* planes.c: interleaved channels to planes and back */                                                         \
+    K(void, split_planes, (uint8_t * planes, size_t stride, const uint8_t *pixels, size_t channels, size_t n))      \
+    K(void, join_planes, (uint8_t * pixels, const uint8_t *planes, size_t stride, size_t channels, size_t n))       \
+    /* x scale + offset, by channel, interleaved; planes are read padded */                                         \
+    K(void, normalize_planes,                                                                                       \
+      (float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale, const float *offset,  \
+       size_t n))                                                                                                   \
+    /* reverses the order of bytes */                                                                               \
+    K(void, mirror_row, (uint8_t * row, size_t n))
+
+/* K(return type, name, (arguments)): single-precision and integer kernels. */
+#define NF_KERNELS(K)       \
+    NF_NETWORK_KERNELS(K)   \
+    NF_OPTIMIZER_KERNELS(K) \
+    NF_MEASURE_KERNELS(K)   \
+    NF_IMAGE_KERNELS(K)
+
+/* K(suffix, return type, name, (arguments)): kernels in both precisions; `real` is float or double. */
+#define NF_REAL_KERNELS(K, suffix, real)                                                                              \
+    /* exponential.c: y = exp(x); 0 below the smallest normal number */                                               \
+    K(suffix, void, exp, (real * y, const real *x, size_t n))                                                         \
+    /* rows.c: the largest |x|, NaN if any x is not finite; sum a b; sum (x scale)^2; y = (x first) second; y += x    \
+     * scale */                                                                                                       \
+    K(suffix, real, row_largest, (const real *x, size_t n))                                                           \
+    K(suffix, double, row_dot, (const real *a, const real *b, size_t n))                                              \
+    K(suffix, double, row_squares, (const real *x, real scale, size_t n))                                             \
+    K(suffix, void, row_scale, (real * y, const real *x, real first, real second, size_t n))                          \
+    K(suffix, void, row_add_scaled, (real * y, const real *x, real scale, size_t n))                                  \
+    /* multiply.c, for blocks whose arrays have room for multiples of NF_BLOCK_STEP rows (which may be written), with \
+     * columns of c multiples of 16 (of NF_BLOCK_STEP in multiply_packed): x (rows, width) to the form that           \
+     * multiply_packed takes, filled up with zeros; c (rows, columns) = a packed^T over `width` */                    \
+    K(suffix, void, pack_rows, (real * packed, const real *x, size_t stride, size_t rows, size_t width))              \
+    K(suffix, void, multiply_packed,                                                                                  \
+      (real * c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows, size_t columns,    \
+       size_t width))                                                                                                 \
+    /* c (rows, columns) += w (rows, depth) b (depth, columns), or w^T b with w (depth, rows); c and b have `stride`  \
+     */                                                                                                               \
+    K(suffix, void, multiply_add,                                                                                     \
+      (real * c, const real *w, size_t w_stride, const real *b, size_t stride, size_t rows, size_t columns,           \
+       size_t depth))                                                                                                 \
+    K(suffix, void, multiply_transposed_add,                                                                          \
+      (real * c, const real *w, size_t w_stride, const real *b, size_t stride, size_t rows, size_t columns,           \
+       size_t depth))                                                                                                 \
+    /* score_tile.c, with `columns` a multiple of 16 and rows `stride` apart: tile = e = exp(tile scale - bound)      \
+     * 2^NF_SCORE_TOP; the sums of e over each row and, unless NULL, each column, and if `keep` tile = e as well */   \
+    K(suffix, void, tile_exp, (real * tile, size_t rows, size_t columns, size_t stride, real scale, real bound))      \
+    K(suffix, void, tile_sums,                                                                                        \
+      (real * row_sums, real * column_sums, real * tile, bool keep, size_t rows, size_t columns, size_t stride,       \
+       real scale, real bound))                                                                                       \
+    /* tile *= row_factors[i] + column_factors[j], without the latter if NULL */                                      \
+    K(suffix, void, tile_weights,                                                                                     \
+      (real * tile, const real *row_factors, const real *column_factors, size_t rows, size_t columns, size_t stride))
+
+/* Blocks of matrices in multiply.c are padded to multiples of this many rows. */
+#define NF_BLOCK_STEP 48
+
+/* The largest exponential of a tile of scores is 2^this (float, double), so that they may spread far below it. */
+#define NF_SCORE_TOP_F32 80
+#define NF_SCORE_TOP_F64 800
+
+typedef struct nf_kernels {
+    const char *instruction_set;
+    size_t gemm_tile_rows, gemm_tile_columns; /* the register tile of gemm.c */
+#define NF_FIELD(type, name, arguments) type(*name) arguments;
+#define NF_REAL_FIELD(suffix, type, name, arguments) type(*name##_##suffix) arguments;
+    NF_KERNELS(NF_FIELD)
+    NF_REAL_KERNELS(NF_REAL_FIELD, f32, float)
+    NF_REAL_KERNELS(NF_REAL_FIELD, f64, double)
+#undef NF_FIELD
+#undef NF_REAL_FIELD
+} nf_kernels;
+
+extern const nf_kernels nf_kernels_scalar, nf_kernels_avx2, nf_kernels_avx512;
+
+#endif

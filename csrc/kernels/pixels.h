@@ -1,0 +1,162 @@
+/* Bytes in and out of vectors, and the whole-number arithmetic of resampling. Included beside vector.h by the kernels
+ * of images, in single precision only. */
+#ifndef NF_KERNELS_PIXELS_H
+#define NF_KERNELS_PIXELS_H
+
+#include "vector.h"
+
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "kernels of images are written for little-endian machines"
+#endif
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define NF_SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define NF_SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
+#endif
+
+NF_INLINE bytes16 interleave_low(bytes16 a, bytes16 b) {
+    return NF_SHUFFLE(bytes16, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+NF_INLINE bytes16 interleave_high(bytes16 a, bytes16 b) {
+    return NF_SHUFFLE(bytes16, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+#if defined(__AVX512F__)
+
+typedef __m512i vint; /* NF_WIDTH 32-bit whole numbers */
+NF_INLINE vint vi_load_bytes(const uint8_t *p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+/* Saturates to 0..255. */
+NF_INLINE void vi_store_bytes(uint8_t *p, vint a) {
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtusepi32_epi8(_mm512_max_epi32(a, _mm512_setzero_si512())));
+}
+NF_INLINE vint vi_set(int32_t a) {
+    return _mm512_set1_epi32(a);
+}
+NF_INLINE vint vi_add(vint a, vint b) {
+    return _mm512_add_epi32(a, b);
+}
+NF_INLINE vint vi_mul(vint a, vint b) {
+    return _mm512_mullo_epi32(a, b);
+}
+#define VI_SHIFT_RIGHT(a, bits) _mm512_srai_epi32(a, bits)
+NF_INLINE vreal vi_to_real(vint a) {
+    return _mm512_cvtepi32_ps(a);
+}
+NF_INLINE vint vi_from_real(vreal a) {
+    return _mm512_cvttps_epi32(a);
+}
+
+/* r0 g0 b0 r1 g1 b1 ... */
+NF_INLINE void v_store_triples(float *p, vreal r, vreal g, vreal b) {
+    const __m512i first = _mm512_setr_epi32(0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5);
+    const __m512i second = _mm512_setr_epi32(5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9, 9, 10, 10);
+    const __m512i third = _mm512_setr_epi32(10, 11, 11, 11, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15);
+#define NF_TRIPLES(lanes, g_places, b_places)                                                                   \
+    _mm512_mask_permutexvar_ps(_mm512_mask_permutexvar_ps(_mm512_permutexvar_ps(lanes, r), g_places, lanes, g), \
+                               b_places, lanes, b)
+    v_store(p, NF_TRIPLES(first, 0x2492, 0x4924));
+    v_store(p + 16, NF_TRIPLES(second, 0x9249, 0x2492));
+    v_store(p + 32, NF_TRIPLES(third, 0x4924, 0x9249));
+#undef NF_TRIPLES
+}
+
+#elif defined(__AVX2__)
+
+typedef __m256i vint;
+NF_INLINE vint vi_load_bytes(const uint8_t *p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+}
+NF_INLINE void vi_store_bytes(uint8_t *p, vint a) {
+    __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(half, half));
+}
+NF_INLINE vint vi_set(int32_t a) {
+    return _mm256_set1_epi32(a);
+}
+NF_INLINE vint vi_add(vint a, vint b) {
+    return _mm256_add_epi32(a, b);
+}
+NF_INLINE vint vi_mul(vint a, vint b) {
+    return _mm256_mullo_epi32(a, b);
+}
+#define VI_SHIFT_RIGHT(a, bits) _mm256_srai_epi32(a, bits)
+NF_INLINE vreal vi_to_real(vint a) {
+    return _mm256_cvtepi32_ps(a);
+}
+NF_INLINE vint vi_from_real(vreal a) {
+    return _mm256_cvttps_epi32(a);
+}
+
+/* r0 g0 b0 r1 g1 b1 ... */
+NF_INLINE void v_store_triples(float *p, vreal r, vreal g, vreal b) {
+    vreal rg = _mm256_shuffle_ps(r, g, 0x88), gb = _mm256_shuffle_ps(g, b, 0xdd), br = _mm256_shuffle_ps(b, r, 0xd8);
+    vreal x = _mm256_shuffle_ps(rg, br, 0x88), y = _mm256_shuffle_ps(gb, rg, 0xd8), z = _mm256_shuffle_ps(br, gb, 0xdd);
+    v_store(p, _mm256_permute2f128_ps(x, y, 0x20));
+    v_store(p + 8, _mm256_permute2f128_ps(z, x, 0x30));
+    v_store(p + 16, _mm256_permute2f128_ps(y, z, 0x31));
+}
+
+#else
+
+typedef vinteger_ vint;
+/* By interleaving with zeros and by shifts, which baseline instruction sets have; conversions between element sizes
+ * they have not. */
+typedef uint16_t shorts8_ __attribute__((vector_size(16)));
+typedef uint64_t longs2_ __attribute__((vector_size(16)));
+NF_INLINE vint vi_load_bytes(const uint8_t *p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    shorts8_ shorts = (shorts8_)interleave_low((bytes16)(vint){four}, (bytes16){0});
+    return (vint)NF_SHUFFLE(shorts8_, shorts, (shorts8_){0}, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+NF_INLINE void vi_store_bytes(uint8_t *p, vint a) {
+    a &= (vint)(a > 0);
+    vint high = (vint)(a > 255);
+    a = (a & ~high) | (high & 255);
+    longs2_ pairs = (longs2_)a;
+    pairs |= pairs >> 24;
+    uint32_t four = (uint32_t)(pairs[0] & 0xffff) | (uint32_t)(pairs[1] & 0xffff) << 16;
+    memcpy(p, &four, sizeof four);
+}
+NF_INLINE vint vi_set(int32_t a) {
+    return a - (vint){0};
+}
+NF_INLINE vint vi_add(vint a, vint b) {
+    return a + b;
+}
+NF_INLINE vint vi_mul(vint a, vint b) {
+    return a * b;
+}
+#define VI_SHIFT_RIGHT(a, bits) ((a) >> (bits))
+NF_INLINE vreal vi_to_real(vint a) {
+    return __builtin_convertvector(a, vreal);
+}
+NF_INLINE vint vi_from_real(vreal a) {
+    return __builtin_convertvector(a, vint);
+}
+
+/* r0 g0 b0 r1 g1 b1 ... */
+NF_INLINE void v_store_triples(float *p, vreal r, vreal g, vreal b) {
+    vreal rg = NF_SHUFFLE(vint, r, g, 0, 2, 4, 6), gb = NF_SHUFFLE(vint, g, b, 1, 3, 5, 7);
+    vreal br = NF_SHUFFLE(vint, b, r, 0, 2, 5, 7);
+    v_store(p, NF_SHUFFLE(vint, rg, br, 0, 2, 4, 6));
+    v_store(p + 4, NF_SHUFFLE(vint, gb, rg, 0, 2, 5, 7));
+    v_store(p + 8, NF_SHUFFLE(vint, br, gb, 1, 3, 5, 7));
+}
+
+#endif
+
+NF_INLINE vreal v_load_bytes(const uint8_t *p) {
+    return vi_to_real(vi_load_bytes(p));
+}
+/* Drops the fraction and saturates; |a| must be below 2^31. */
+NF_INLINE void v_store_bytes(uint8_t *p, vreal a) {
+    vi_store_bytes(p, vi_from_real(a));
+}
+
+#endif

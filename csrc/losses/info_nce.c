@@ -1,0 +1,211 @@
+/* InfoNCE against the batch or negatives that all queries share. The tiles hold the negatives alone: with R_i = sum
+ * over query i's negatives of exp(s),
+ *
+ *     loss_i = log(1 + R_i / exp(s_i)),   dloss_i/ds_i = -R_i / (exp(s_i) + R_i),
+ *
+ * so that nothing cancels near convergence. */
+#include "info_nce.h"
+
+#include "../core/dispatch.h"
+#include "../core/memory.h"
+#include "../core/threads.h"
+#include "logistic.h"
+#include "tiles.h"
+
+typedef struct problem {
+    nf_rows query, key, negatives;
+    nf_tiles tiles;
+    nf_negatives kind;
+    int64_t samples;
+    double temperature;
+    real *d_query, *d_key, *d_negatives;
+    double *scores;                   /* (samples): of the positives */
+    double *negative_logs, *key_logs; /* (samples): log R of queries, and of keys if symmetric */
+    double *all_logs, *all_key_logs;  /* (samples): the positive included */
+    double *values;                   /* (samples): the losses, later <q_i, dq_i> */
+    void *memory;
+} problem;
+
+static bool shared(const problem *p) {
+    return p->kind == NF_SHARED_NEGATIVES;
+}
+static bool is_symmetric(const problem *p) {
+    return p->kind == NF_IN_BATCH_SYMMETRIC;
+}
+
+static void value_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    problem *p = context;
+    int64_t width = p->query.width, stride = p->query.stride;
+    int64_t step = NF_REAL(nf_rows_per_task)(width), end = (task + 1) * step;
+    for (int64_t i = task * step; i < end && i < p->samples; i++) {
+        double product = nf_kernel->NF_REAL(row_dot)(p->query.z + i * stride, p->key.z + i * stride, (size_t)width);
+        double s = p->scores[i] = product / p->temperature;
+        p->all_logs[i] = nf_log_add(s, p->negative_logs[i]);
+        p->values[i] = nf_softplus(p->negative_logs[i] - s);
+        if (is_symmetric(p)) {
+            p->all_key_logs[i] = nf_log_add(s, p->key_logs[i]);
+            p->values[i] = (p->values[i] + nf_softplus(p->key_logs[i] - s)) / 2;
+        }
+    }
+}
+
+static double gradient_scale(const problem *p) {
+    return 1 / ((double)p->samples * p->temperature * (is_symmetric(p) ? 2 : 1));
+}
+
+static void gradient_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    problem *p = context;
+    int64_t width = p->query.width, stride = p->query.stride;
+    int64_t step = NF_REAL(nf_rows_per_task)(width), end = (task + 1) * step;
+    double scale = gradient_scale(p);
+    for (int64_t i = task * step; i < end && i < p->samples; i++) {
+        double slope = -nf_sigmoid(p->negative_logs[i] - p->scores[i]);
+        if (is_symmetric(p))
+            slope -= nf_sigmoid(p->key_logs[i] - p->scores[i]);
+        const real *query = p->query.z + i * stride, *key = p->key.z + i * stride;
+        real *d_query = p->tiles.d_rows + i * stride, *d_key = p->d_key + i * width;
+        if (shared(p)) { /* the tiles gave nothing to the keys */
+            nf_kernel->NF_REAL(row_scale)(d_key, query, (real)slope, 1, (size_t)width);
+            NF_REAL(nf_rows_gradient)(&p->key, i, d_key, d_key, scale);
+        } else {
+            real *sum = p->tiles.d_columns + i * stride;
+            nf_kernel->NF_REAL(row_add_scaled)(sum, query, (real)slope, (size_t)width);
+            NF_REAL(nf_rows_gradient)(&p->key, i, d_key, sum, scale);
+        }
+        nf_kernel->NF_REAL(row_add_scaled)(d_query, key, (real)slope, (size_t)width);
+        p->values[i] = NF_REAL(nf_rows_gradient)(&p->query, i, p->d_query + i * width, d_query, scale);
+    }
+}
+
+static void negative_gradient_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    problem *p = context;
+    int64_t width = p->query.width, stride = p->query.stride;
+    int64_t step = NF_REAL(nf_rows_per_task)(width), end = (task + 1) * step;
+    double scale = gradient_scale(p);
+    for (int64_t i = task * step; i < end && i < p->negatives.count; i++)
+        NF_REAL(nf_rows_gradient)(&p->negatives, i, p->d_negatives + i * width, p->tiles.d_columns + i * stride, scale);
+}
+
+static double sum_values(const problem *p) {
+    double sum = 0;
+    for (int64_t i = 0; i < p->samples; i++)
+        sum += p->values[i];
+    return sum;
+}
+
+static nf_status run(problem *p, double *loss, double *d_temperature) {
+    int64_t step = NF_REAL(nf_rows_per_task)(p->query.width), tasks = (p->samples + step - 1) / step;
+    NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
+    *loss = sum_values(p) / (double)p->samples;
+    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, is_symmetric(p) ? p->all_key_logs : NULL));
+    NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
+    if (shared(p))
+        NF_TRY(nf_parallel(negative_gradient_task, p, (p->negatives.count + step - 1) / step, NF_MAX_THREADS));
+    *d_temperature = -sum_values(p) / p->temperature; /* scores are homogeneous in the queries, of degree 1 */
+    return NF_OK;
+}
+
+/* Everything up to the log-sums of the negatives, after which it is known whether this precision will do. */
+static nf_status prepare(problem *p, const real *query, const real *key, const real *negatives, int64_t width,
+                         int64_t negative_count, bool normalize) {
+    NF_TRY(nf_alloc(&p->memory, (size_t)p->samples * 6 * sizeof(double)));
+    double **arrays[] = {&p->scores, &p->negative_logs, &p->key_logs, &p->all_logs, &p->all_key_logs, &p->values};
+    for (int64_t i = 0; i < 6; i++)
+        *arrays[i] = (double *)p->memory + i * p->samples;
+    NF_TRY(NF_REAL(nf_rows_open)(&p->query, "query", query, p->samples, width, normalize));
+    NF_TRY(NF_REAL(nf_rows_open)(&p->key, "key", key, p->samples, width, normalize));
+    if (shared(p))
+        NF_TRY(NF_REAL(nf_rows_open)(&p->negatives, "negatives", negatives, negative_count, width, normalize));
+    bool positives_need_double = false;
+    NF_TRY(NF_REAL(nf_scores_check)(&p->query, &p->key, p->temperature, &positives_need_double));
+    NF_TRY(NF_REAL(nf_tiles_open)(&p->tiles, &p->query, shared(p) ? &p->negatives : &p->key, shared(p) ? 0 : p->samples,
+                                  p->temperature));
+    p->tiles.need_double |= positives_need_double;
+    if (p->tiles.need_double)
+        return NF_OK;
+    return NF_REAL(nf_tiles_log_sums)(&p->tiles, p->negative_logs, is_symmetric(p) ? p->key_logs : NULL);
+}
+
+static void release(problem *p) {
+    NF_REAL(nf_tiles_close)(&p->tiles);
+    NF_REAL(nf_rows_close)(&p->query);
+    NF_REAL(nf_rows_close)(&p->key);
+    NF_REAL(nf_rows_close)(&p->negatives);
+    nf_free(p->memory);
+}
+
+#ifndef NF_DOUBLE
+static void widen(double *wide, const float *x, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        wide[i] = (double)x[i];
+}
+
+static void narrow(float *x, const double *wide, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        x[i] = (float)wide[i];
+}
+
+static nf_status in_double(double *loss, float *d_query, float *d_key, float *d_negatives, double *d_temperature,
+                           const float *query, const float *key, const float *negatives, int64_t samples, int64_t width,
+                           int64_t negative_count, nf_negatives kind, double temperature, bool normalize) {
+    size_t size = (size_t)(samples * width);
+    int64_t sets = kind == NF_SHARED_NEGATIVES ? 1 : kind == NF_PAIRED_NEGATIVES ? samples : 0;
+    size_t negative_size = (size_t)(sets * negative_count * width);
+    void *memory;
+    NF_TRY(nf_alloc(&memory, (4 * size + 2 * negative_size) * sizeof(double)));
+    double *wide_query = memory, *wide_key = wide_query + size, *wide_negatives = wide_key + size;
+    double *wide_d_query = wide_negatives + negative_size, *wide_d_key = wide_d_query + size;
+    double *wide_d_negatives = wide_d_key + size;
+    widen(wide_query, query, size);
+    widen(wide_key, key, size);
+    widen(wide_negatives, negatives, negative_size);
+    nf_status status =
+        nf_info_nce_f64(loss, wide_d_query, wide_d_key, wide_d_negatives, d_temperature, wide_query, wide_key,
+                        wide_negatives, samples, width, negative_count, kind, temperature, normalize);
+    if (status == NF_OK) {
+        narrow(d_query, wide_d_query, size);
+        narrow(d_key, wide_d_key, size);
+        narrow(d_negatives, wide_d_negatives, negative_size);
+    }
+    nf_free(memory);
+    return status;
+}
+#endif
+
+nf_status NF_REAL(nf_info_nce)(double *loss, real *d_query, real *d_key, real *d_negatives, double *d_temperature,
+                               const real *query, const real *key, const real *negatives, int64_t samples,
+                               int64_t width, int64_t negative_count, nf_negatives kind, double temperature,
+                               bool normalize) {
+    if (samples < 1 || width < 1)
+        return nf_fail(NF_BAD_VALUE, "query must have at least one row and one column, got shape (%lld, %lld)",
+                       (long long)samples, (long long)width);
+    if (!(temperature > 0 && isfinite(temperature)))
+        return nf_fail(NF_BAD_VALUE, "temperature must be finite and > 0, got %g", temperature);
+    bool need_double = false;
+    nf_status status;
+    if (kind == NF_PAIRED_NEGATIVES) {
+        status = NF_REAL(nf_info_nce_paired)(loss, d_query, d_key, d_negatives, d_temperature, &need_double, query, key,
+                                             negatives, samples, width, negative_count, temperature, normalize);
+    } else {
+        problem p = {.kind = kind,
+                     .samples = samples,
+                     .temperature = temperature,
+                     .d_query = d_query,
+                     .d_key = d_key,
+                     .d_negatives = d_negatives};
+        status = prepare(&p, query, key, negatives, width, negative_count, normalize);
+        need_double = status == NF_OK && p.tiles.need_double;
+        if (status == NF_OK && !need_double)
+            status = run(&p, loss, d_temperature);
+        release(&p);
+    }
+#ifndef NF_DOUBLE
+    if (status == NF_OK && need_double)
+        return in_double(loss, d_query, d_key, d_negatives, d_temperature, query, key, negatives, samples, width,
+                         negative_count, kind, temperature, normalize);
+#endif
+    return status;
+}

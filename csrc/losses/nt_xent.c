@@ -1,0 +1,240 @@
+/* NT-Xent and its decoupled forms. The tiles hold the negatives alone: with R_i = sum over anchor i's negatives and T_i
+ * = sum over its P = V - 1 positives of exp(s), and q_p = exp(s_ip) / T_i (1 if P = 1),
+ *
+ *     loss_i      = log(1 + R_i / T_i) + log T_i - mean_p s_ip
+ *     dloss_i/ds_ip = T_i / (T_i + R_i) (q_p - 1 / P) - R_i / (T_i + R_i) / P
+ *     dloss_i/ds_ij = exp(s_ij) / (T_i + R_i)                                     for a negative j
+ *
+ * so that nothing cancels where the positives have all but won. Decoupled, with a constant weight w_i on the positives:
+ *
+ *     loss_i = log R_i - w_i mean_p s_ip,   dloss_i/ds_ip = -w_i / P,   dloss_i/ds_ij = exp(s_ij) / R_i */
+#include "../core/dispatch.h"
+#include "../core/memory.h"
+#include "../core/threads.h"
+#include "logistic.h"
+#include "tiles.h"
+
+typedef struct problem {
+    nf_rows rows;
+    nf_tiles tiles;
+    int64_t views, samples, anchors;
+    double temperature;
+    bool decoupled;
+    double sigma; /* decoupled: of the weights; infinite: all are 1 */
+    real *d_z;
+    double *negative_logs, *positive_logs, *all_logs; /* (anchors): log R, log T, log(R + T) */
+    double *values;                                   /* (anchors): the losses, later <z_i, dz_i> */
+    double *weights;                                  /* (samples): decoupled */
+    void *memory;
+} problem;
+
+static double product(const problem *p, int64_t i, int64_t j) {
+    int64_t width = p->rows.width, stride = p->rows.stride;
+    return nf_kernel->NF_REAL(row_dot)(p->rows.z + i * stride, p->rows.z + j * stride, (size_t)width);
+}
+
+static double score(const problem *p, int64_t i, int64_t j) {
+    return product(p, i, j) / p->temperature;
+}
+
+static void value_of_anchor(problem *p, int64_t i) {
+    double highest = -INFINITY, sum = 0, mean = 0;
+    for (int64_t j = i % p->samples; j < p->anchors; j += p->samples) {
+        if (j == i)
+            continue;
+        double s = score(p, i, j);
+        if (s > highest) {
+            sum *= exp(highest - s);
+            highest = s;
+        }
+        sum += exp(s - highest);
+        mean += s / (double)(p->views - 1);
+    }
+    if (p->decoupled) {
+        p->all_logs[i] = p->negative_logs[i];
+        p->values[i] = p->negative_logs[i] - p->weights[i % p->samples] * mean;
+        return;
+    }
+    double positive_log = highest + log(sum);
+    p->positive_logs[i] = positive_log;
+    p->all_logs[i] = nf_log_add(positive_log, p->negative_logs[i]);
+    p->values[i] = nf_softplus(p->negative_logs[i] - positive_log) + (positive_log - mean);
+}
+
+/* dloss_i/ds_ij for a positive j */
+static double positive_slope(const problem *p, int64_t i, double s) {
+    double others = 1 / (double)(p->views - 1);
+    if (p->decoupled)
+        return -p->weights[i % p->samples] * others;
+    double excess = p->negative_logs[i] - p->positive_logs[i];
+    return nf_sigmoid(-excess) * (exp(s - p->positive_logs[i]) - others) - nf_sigmoid(excess) * others;
+}
+
+static void gradient_of_anchor(problem *p, int64_t i) {
+    int64_t width = p->rows.width, stride = p->rows.stride;
+    real *d_z = p->tiles.d_rows + i * stride;
+    for (int64_t j = i % p->samples; j < p->anchors; j += p->samples) {
+        if (j == i)
+            continue;
+        double s = score(p, i, j);
+        real slope = (real)(positive_slope(p, i, s) + positive_slope(p, j, s));
+        nf_kernel->NF_REAL(row_add_scaled)(d_z, p->rows.z + j * stride, slope, (size_t)width);
+    }
+    double scale = 1 / ((double)p->anchors * p->temperature);
+    p->values[i] = NF_REAL(nf_rows_gradient)(&p->rows, i, p->d_z + i * width, d_z, scale);
+}
+
+static int64_t anchors_per_task(const problem *p) {
+    int64_t rows = NF_REAL(nf_rows_per_task)(p->rows.width) / p->views;
+    return rows ? rows : 1;
+}
+
+static void value_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    problem *p = context;
+    int64_t step = anchors_per_task(p), end = (task + 1) * step;
+    for (int64_t i = task * step; i < end && i < p->anchors; i++)
+        value_of_anchor(p, i);
+}
+
+static void gradient_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    problem *p = context;
+    int64_t step = anchors_per_task(p), end = (task + 1) * step;
+    for (int64_t i = task * step; i < end && i < p->anchors; i++)
+        gradient_of_anchor(p, i);
+}
+
+static void weight_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    problem *p = context;
+    int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width), end = (task + 1) * step;
+    for (int64_t i = task * step; i < end && i < p->samples; i++)
+        p->weights[i] = product(p, i, i + p->samples) / p->sigma;
+}
+
+/* weights_i = 2 - N softmax(z_i . z'_i / sigma)_i: less for pairs that are close already */
+static nf_status take_weights(problem *p) {
+    int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width);
+    NF_TRY(nf_parallel(weight_task, p, (p->samples + step - 1) / step, NF_MAX_THREADS));
+    double highest = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < p->samples; i++)
+        highest = fmax(highest, p->weights[i]);
+    for (int64_t i = 0; i < p->samples; i++)
+        sum += p->weights[i] = exp(p->weights[i] - highest);
+    for (int64_t i = 0; i < p->samples; i++)
+        p->weights[i] = 2 - (double)p->samples * p->weights[i] / sum;
+    return NF_OK;
+}
+
+/* As nf_scores_check, for the weights. */
+static nf_status check_weights(problem *p) {
+    double bound = p->rows.largest_norm * p->rows.largest_norm / p->sigma;
+    if (!(bound < 1e300))
+        return nf_fail(NF_BAD_VALUE, "products of rows divided by sigma must stay below 1e300, got up to %g", bound);
+    if (sizeof(real) < sizeof(double) && bound > 128)
+        p->tiles.need_double = true;
+    return NF_OK;
+}
+
+static double sum_values(const problem *p) {
+    double sum = 0;
+    for (int64_t i = 0; i < p->anchors; i++)
+        sum += p->values[i];
+    return sum;
+}
+
+static nf_status run(problem *p, double *loss, double *d_temperature) {
+    int64_t step = anchors_per_task(p), tasks = (p->anchors + step - 1) / step;
+    if (p->decoupled)
+        NF_TRY(take_weights(p));
+    NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
+    *loss = sum_values(p) / (double)p->anchors;
+    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
+    NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
+    *d_temperature = -sum_values(p) / (2 * p->temperature); /* scores are homogeneous in z, of degree 2 */
+    return NF_OK;
+}
+
+/* Everything up to the log-sums of the negatives, after which it is known whether this precision will do. */
+static nf_status prepare(problem *p, const real *z, int64_t width, bool normalize) {
+    NF_TRY(nf_alloc(&p->memory, (size_t)(4 * p->anchors + p->samples) * sizeof(double)));
+    p->negative_logs = p->memory;
+    p->positive_logs = p->negative_logs + p->anchors;
+    p->all_logs = p->positive_logs + p->anchors;
+    p->values = p->all_logs + p->anchors;
+    p->weights = p->values + p->anchors;
+    NF_TRY(NF_REAL(nf_rows_open)(&p->rows, "z", z, p->anchors, width, normalize));
+    NF_TRY(NF_REAL(nf_tiles_open)(&p->tiles, &p->rows, &p->rows, p->samples, p->temperature));
+    if (p->decoupled)
+        NF_TRY(check_weights(p));
+    if (p->tiles.need_double)
+        return NF_OK;
+    return NF_REAL(nf_tiles_log_sums)(&p->tiles, p->negative_logs, NULL);
+}
+
+static void release(problem *p) {
+    NF_REAL(nf_tiles_close)(&p->tiles);
+    NF_REAL(nf_rows_close)(&p->rows);
+    nf_free(p->memory);
+}
+
+#ifndef NF_DOUBLE
+static nf_status in_double(const problem *p, double *loss, double *d_temperature, const float *z, int64_t width,
+                           bool normalize) {
+    size_t size = (size_t)(p->anchors * width);
+    void *memory;
+    NF_TRY(nf_alloc(&memory, size * 2 * sizeof(double)));
+    double *wide_z = memory, *wide_d_z = wide_z + size;
+    for (size_t i = 0; i < size; i++)
+        wide_z[i] = (double)z[i];
+    nf_status status = p->decoupled ? nf_dcl_f64(loss, wide_d_z, d_temperature, wide_z, p->views, p->samples, width,
+                                                 p->temperature, p->sigma, normalize)
+                                    : nf_nt_xent_f64(loss, wide_d_z, d_temperature, wide_z, p->views, p->samples, width,
+                                                     p->temperature, normalize);
+    for (size_t i = 0; status == NF_OK && i < size; i++)
+        p->d_z[i] = (float)wide_d_z[i];
+    nf_free(memory);
+    return status;
+}
+#endif
+
+static nf_status solve(problem *p, double *loss, double *d_temperature, const real *z, int64_t width, bool normalize) {
+    if (p->views < 2)
+        return nf_fail(NF_BAD_VALUE, "z must have at least 2 views, got %lld", (long long)p->views);
+    if (p->samples < 1 || width < 1)
+        return nf_fail(NF_BAD_VALUE, "z must have at least one sample and one dimension, got %lld of %lld",
+                       (long long)p->samples, (long long)width);
+    if (!(p->temperature > 0 && isfinite(p->temperature)))
+        return nf_fail(NF_BAD_VALUE, "temperature must be finite and > 0, got %g", p->temperature);
+    p->anchors = p->views * p->samples;
+    nf_status status = prepare(p, z, width, normalize);
+    bool need_double = status == NF_OK && p->tiles.need_double;
+    if (status == NF_OK && !need_double)
+        status = run(p, loss, d_temperature);
+    release(p);
+#ifndef NF_DOUBLE
+    if (need_double)
+        return in_double(p, loss, d_temperature, z, width, normalize);
+#endif
+    return status;
+}
+
+nf_status NF_REAL(nf_nt_xent)(double *loss, real *d_z, double *d_temperature, const real *z, int64_t views,
+                              int64_t samples, int64_t width, double temperature, bool normalize) {
+    problem p = {.views = views, .samples = samples, .temperature = temperature, .d_z = d_z};
+    return solve(&p, loss, d_temperature, z, width, normalize);
+}
+
+nf_status NF_REAL(nf_dcl)(double *loss, real *d_z, double *d_temperature, const real *z, int64_t views, int64_t samples,
+                          int64_t width, double temperature, double sigma, bool normalize) {
+    if (!(sigma > 0))
+        return nf_fail(NF_BAD_VALUE, "sigma must be > 0, got %g", sigma);
+    if (isfinite(sigma) && views != 2)
+        return nf_fail(NF_BAD_VALUE, "z must have 2 views for weighted positives, got %lld", (long long)views);
+    if (samples == 1)
+        return nf_fail(NF_BAD_VALUE, "z must have at least 2 samples: one has no negatives");
+    problem p = {
+        .views = views, .samples = samples, .temperature = temperature, .decoupled = true, .sigma = sigma, .d_z = d_z};
+    return solve(&p, loss, d_temperature, z, width, normalize);
+}

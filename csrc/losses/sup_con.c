@@ -1,0 +1,320 @@
+/* SupCon. Anchors are sorted by class, so that a class is a range of rows, which the tiles can leave out. With R_i =
+ * sum over anchor i's negatives and T_i = sum over its P positives of exp(s),
+ *
+ *     L_out,i = log(1 + R_i / T_i) + log T_i - mean_p s_ip        L_in,i = log(1 + R_i / T_i) + log P
+ *
+ * and the slopes of both with respect to the scores of positives in terms of R_i / T_i, as in nt_xent.c, so that
+ * nothing cancels where the positives have all but won. That takes each pair of a class by itself. Where L_out has many
+ * positives there is nothing to win by it: these classes are left in the tiles, so that their R_i are sums over all
+ * others, and the mean over their positives comes from the sum of the class. */
+#include "../core/dispatch.h"
+#include "../core/memory.h"
+#include "../core/threads.h"
+#include "logistic.h"
+#include "tiles.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MOST_PAIRED = 32, /* rows of a class that L_out takes pair by pair */
+    SUM_PART = 256    /* rows of a class that are summed at a time */
+};
+
+typedef struct member {
+    int64_t label, row;
+} member;
+
+typedef struct problem {
+    nf_rows rows;
+    nf_tiles tiles;
+    nf_positives positives;
+    int64_t anchors, active; /* active: that have a positive */
+    double temperature;
+    real *d_z;
+    member *members;                                  /* (anchors): sorted */
+    int64_t *order;                                   /* (anchors): where the sorted rows come from */
+    int64_t *first, *end;                             /* (anchors): the rows of an anchor's class */
+    int64_t *left_first, *left_end;                   /* (anchors): the columns that its tiles leave out */
+    double *negative_logs, *positive_logs, *all_logs; /* (anchors): log R, log T, log(R + T) */
+    double *values;                                   /* (anchors): the losses, later <z_i, dz_i> */
+    real *class_sums;                                 /* rows.z summed over a class, at the class's first row */
+    void *memory, *sums_memory;
+} problem;
+
+static int by_label(const void *a, const void *b) {
+    const member *x = a, *y = b;
+    if (x->label != y->label)
+        return x->label < y->label ? -1 : 1;
+    return x->row < y->row ? -1 : x->row > y->row;
+}
+
+static int64_t positive_count(const problem *p, int64_t i) {
+    return p->end[i] - p->first[i] - 1;
+}
+
+/* Whether the class of row i is left in the tiles. */
+static bool is_summed(const problem *p, int64_t i) {
+    return p->positives == NF_POSITIVES_OUT && p->end[i] - p->first[i] > MOST_PAIRED;
+}
+
+static void find_classes(problem *p, const int64_t *labels, int64_t samples) {
+    for (int64_t i = 0; i < p->anchors; i++)
+        p->members[i] = (member){labels[i % samples], i};
+    qsort(p->members, (size_t)p->anchors, sizeof *p->members, by_label);
+    for (int64_t first = 0, end; first < p->anchors; first = end) {
+        for (end = first + 1; end < p->anchors && p->members[end].label == p->members[first].label;)
+            end++;
+        for (int64_t i = first; i < end; i++) {
+            p->order[i] = p->members[i].row;
+            p->first[i] = first;
+            p->end[i] = end;
+            p->left_first[i] = is_summed(p, i) ? i : first;
+            p->left_end[i] = is_summed(p, i) ? i + 1 : end;
+        }
+        p->active += end - first > 1 ? end - first : 0;
+    }
+}
+
+static const real *row(const problem *p, int64_t i) {
+    return p->rows.z + i * p->rows.stride;
+}
+
+static double product(const problem *p, const real *a, const real *b) {
+    return nf_kernel->NF_REAL(row_dot)(a, b, (size_t)p->rows.width) / p->temperature;
+}
+
+/* ---- Classes that are left in the tiles ---- */
+
+static void class_sum_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const problem *p = context;
+    int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width), end = (task + 1) * step;
+    for (int64_t i = task * step; i < end && i < p->anchors; i++) {
+        if (!is_summed(p, i) || p->first[i] != i)
+            continue;
+        real *sum = p->class_sums + i * p->rows.stride, *part = sum;
+        for (int64_t j = i; j < p->end[i]; j++) { /* in parts, so that rounding errors do not pile up */
+            if ((j - i) % SUM_PART == 0) {
+                part = p->class_sums + j * p->rows.stride;
+                memcpy(part, row(p, j), (size_t)p->rows.stride * sizeof(real));
+            } else {
+                nf_kernel->NF_REAL(row_add_scaled)(part, row(p, j), 1, (size_t)p->rows.width);
+            }
+        }
+        for (int64_t j = i + SUM_PART; j < p->end[i]; j += SUM_PART)
+            nf_kernel->NF_REAL(row_add_scaled)(sum, p->class_sums + j * p->rows.stride, 1, (size_t)p->rows.width);
+    }
+}
+
+static const real *class_sum(const problem *p, int64_t i) {
+    return p->class_sums + p->first[i] * p->rows.stride;
+}
+
+static void summed_value(problem *p, int64_t i) {
+    double all = product(p, class_sum(p, i), row(p, i)), own = product(p, row(p, i), row(p, i));
+    p->positive_logs[i] = -INFINITY;
+    p->all_logs[i] = p->negative_logs[i];
+    p->values[i] = p->negative_logs[i] - (all - own) / (double)positive_count(p, i);
+}
+
+static void summed_gradient(const problem *p, int64_t i, real *d_z) {
+    double slope = -2 / (double)positive_count(p, i);
+    nf_kernel->NF_REAL(row_add_scaled)(d_z, class_sum(p, i), (real)slope, (size_t)p->rows.width);
+    nf_kernel->NF_REAL(row_add_scaled)(d_z, row(p, i), (real)-slope, (size_t)p->rows.width);
+}
+
+/* ---- Classes pair by pair ---- */
+
+static void paired_value(problem *p, int64_t i) {
+    double highest = -INFINITY, sum = 0, mean = 0, count = (double)positive_count(p, i);
+    for (int64_t j = p->first[i]; j < p->end[i]; j++) {
+        if (j == i)
+            continue;
+        double s = product(p, row(p, i), row(p, j));
+        if (s > highest) {
+            sum *= exp(highest - s);
+            highest = s;
+        }
+        sum += exp(s - highest);
+        mean += s / count;
+    }
+    double positive_log = highest + log(sum);
+    p->positive_logs[i] = positive_log;
+    p->all_logs[i] = nf_log_add(positive_log, p->negative_logs[i]);
+    p->values[i] = nf_softplus(p->negative_logs[i] - positive_log) +
+                   (p->positives == NF_POSITIVES_OUT ? positive_log - mean : log(count));
+}
+
+/* dloss_i/ds_ij for a positive j with s_ij = s */
+static double positive_slope(const problem *p, int64_t i, double s) {
+    double share = exp(s - p->positive_logs[i]), excess = p->negative_logs[i] - p->positive_logs[i];
+    if (p->positives == NF_POSITIVES_IN)
+        return -nf_sigmoid(excess) * share;
+    double others = 1 / (double)positive_count(p, i);
+    return nf_sigmoid(-excess) * (share - others) - nf_sigmoid(excess) * others;
+}
+
+static void paired_gradient(const problem *p, int64_t i, real *d_z) {
+    for (int64_t j = p->first[i]; j < p->end[i]; j++) {
+        if (j == i)
+            continue;
+        double s = product(p, row(p, i), row(p, j));
+        real slope = (real)(positive_slope(p, i, s) + positive_slope(p, j, s));
+        nf_kernel->NF_REAL(row_add_scaled)(d_z, row(p, j), slope, (size_t)p->rows.width);
+    }
+}
+
+/* ---- All anchors ---- */
+
+/* Anchors without a positive have no loss, those without a negative get nothing from the tiles: an infinite log makes
+ * all their exponentials 0. */
+static void value_of_anchor(problem *p, int64_t i) {
+    if (positive_count(p, i) == 0) {
+        p->values[i] = 0;
+        p->all_logs[i] = INFINITY;
+    } else if (is_summed(p, i)) {
+        summed_value(p, i);
+    } else {
+        paired_value(p, i);
+        if (positive_count(p, i) + 1 == p->anchors)
+            p->all_logs[i] = INFINITY;
+    }
+}
+
+static void gradient_of_anchor(problem *p, int64_t i) {
+    real *d_z = p->tiles.d_rows + i * p->rows.stride;
+    if (is_summed(p, i))
+        summed_gradient(p, i, d_z);
+    else
+        paired_gradient(p, i, d_z);
+    double scale = 1 / ((double)p->active * p->temperature);
+    p->values[i] = NF_REAL(nf_rows_gradient)(&p->rows, i, p->d_z + p->order[i] * p->rows.width, d_z, scale);
+}
+
+/* Few enough for classes of any size to end soon. */
+static int64_t anchors_per_task(const problem *p) {
+    int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width) / MOST_PAIRED;
+    return step && p->positives == NF_POSITIVES_OUT ? step : 1;
+}
+
+static void value_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    problem *p = context;
+    int64_t step = anchors_per_task(p), end = (task + 1) * step;
+    for (int64_t i = task * step; i < end && i < p->anchors; i++)
+        value_of_anchor(p, i);
+}
+
+static void gradient_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    problem *p = context;
+    int64_t step = anchors_per_task(p), end = (task + 1) * step;
+    for (int64_t i = task * step; i < end && i < p->anchors; i++)
+        gradient_of_anchor(p, i);
+}
+
+static double sum_values(const problem *p) {
+    double sum = 0;
+    for (int64_t i = 0; i < p->anchors; i++)
+        sum += p->values[i];
+    return sum;
+}
+
+static nf_status run(problem *p, double *loss, double *d_temperature) {
+    int64_t step = anchors_per_task(p), tasks = (p->anchors + step - 1) / step;
+    int64_t rows = NF_REAL(nf_rows_per_task)(p->rows.width);
+    if (p->class_sums)
+        NF_TRY(nf_parallel(class_sum_task, p, (p->anchors + rows - 1) / rows, NF_MAX_THREADS));
+    NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
+    *loss = sum_values(p) / (double)p->active;
+    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
+    NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
+    *d_temperature = -sum_values(p) / (2 * p->temperature); /* scores are homogeneous in z, of degree 2 */
+    return NF_OK;
+}
+
+static nf_status take_memory(problem *p) {
+    size_t n = (size_t)p->anchors;
+    NF_TRY(nf_alloc(&p->memory, n * (sizeof(member) + 5 * sizeof(int64_t) + 4 * sizeof(double))));
+    p->members = p->memory;
+    int64_t **integers[] = {&p->order, &p->first, &p->end, &p->left_first, &p->left_end};
+    for (size_t i = 0; i < 5; i++)
+        *integers[i] = (int64_t *)(p->members + n) + i * n;
+    double **numbers[] = {&p->negative_logs, &p->positive_logs, &p->all_logs, &p->values};
+    for (size_t i = 0; i < 4; i++)
+        *numbers[i] = (double *)(p->left_end + n) + i * n;
+    return NF_OK;
+}
+
+/* Everything up to the log-sums of the negatives, after which it is known whether this precision will do. */
+static nf_status prepare(problem *p, const real *z, const int64_t *labels, int64_t samples, int64_t width,
+                         bool normalize) {
+    NF_TRY(take_memory(p));
+    find_classes(p, labels, samples);
+    NF_TRY(NF_REAL(nf_rows_open_ordered)(&p->rows, "z", z, p->order, p->anchors, width, normalize));
+    NF_TRY(NF_REAL(nf_tiles_open)(&p->tiles, &p->rows, &p->rows, 0, p->temperature));
+    p->tiles.first = p->left_first;
+    p->tiles.end = p->left_end;
+    bool any_summed = false;
+    for (int64_t i = 0; i < p->anchors && !any_summed; i = p->end[i])
+        any_summed = is_summed(p, i);
+    if (any_summed) {
+        NF_TRY(nf_alloc(&p->sums_memory, (size_t)(p->anchors * p->rows.stride) * sizeof(real)));
+        p->class_sums = p->sums_memory;
+    }
+    if (p->tiles.need_double || p->active == 0)
+        return NF_OK;
+    return NF_REAL(nf_tiles_log_sums)(&p->tiles, p->negative_logs, NULL);
+}
+
+static void release(problem *p) {
+    NF_REAL(nf_tiles_close)(&p->tiles);
+    NF_REAL(nf_rows_close)(&p->rows);
+    nf_free(p->sums_memory);
+    nf_free(p->memory);
+}
+
+#ifndef NF_DOUBLE
+static nf_status in_double(double *loss, float *d_z, double *d_temperature, const float *z, const int64_t *labels,
+                           int64_t views, int64_t samples, int64_t width, nf_positives positives, double temperature,
+                           bool normalize) {
+    size_t size = (size_t)(views * samples * width);
+    void *memory;
+    NF_TRY(nf_alloc(&memory, size * 2 * sizeof(double)));
+    double *wide_z = memory, *wide_d_z = wide_z + size;
+    for (size_t i = 0; i < size; i++)
+        wide_z[i] = (double)z[i];
+    nf_status status = nf_sup_con_f64(loss, wide_d_z, d_temperature, wide_z, labels, views, samples, width, positives,
+                                      temperature, normalize);
+    for (size_t i = 0; status == NF_OK && i < size; i++)
+        d_z[i] = (float)wide_d_z[i];
+    nf_free(memory);
+    return status;
+}
+#endif
+
+nf_status NF_REAL(nf_sup_con)(double *loss, real *d_z, double *d_temperature, const real *z, const int64_t *labels,
+                              int64_t views, int64_t samples, int64_t width, nf_positives positives, double temperature,
+                              bool normalize) {
+    if (views < 1 || samples < 1 || width < 1)
+        return nf_fail(NF_BAD_VALUE, "z must have at least one row and one column, got %lld views of %lld by %lld",
+                       (long long)views, (long long)samples, (long long)width);
+    if (!(temperature > 0 && isfinite(temperature)))
+        return nf_fail(NF_BAD_VALUE, "temperature must be finite and > 0, got %g", temperature);
+    problem p = {.positives = positives, .anchors = views * samples, .temperature = temperature, .d_z = d_z};
+    nf_status status = prepare(&p, z, labels, samples, width, normalize);
+    bool need_double = status == NF_OK && p.active > 0 && p.tiles.need_double;
+    if (status == NF_OK && p.active == 0) {
+        *loss = *d_temperature = 0;
+        memset(d_z, 0, (size_t)(p.anchors * width) * sizeof(real));
+    } else if (status == NF_OK && !need_double) {
+        status = run(&p, loss, d_temperature);
+    }
+    release(&p);
+#ifndef NF_DOUBLE
+    if (need_double)
+        return in_double(loss, d_z, d_temperature, z, labels, views, samples, width, positives, temperature, normalize);
+#endif
+    return status;
+}

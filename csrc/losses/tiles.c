@@ -1,0 +1,416 @@
+#include "tiles.h"
+
+#include "../core/dispatch.h"
+#include "../core/memory.h"
+#include "../core/threads.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Exponentials are kept from the first pass to the second if they take no more than this: a quarter less to compute,
+ * and as much memory at most whatever the input. */
+static const int64_t largest_kept_bytes = 16 << 20;
+
+enum { LARGEST_BLOCK = 4 * NF_BLOCK_STEP };
+
+#ifdef NF_DOUBLE
+enum { TOP = NF_SCORE_TOP_F64, LOWEST_POWER = -1022, DIGITS = 53 };
+#else
+enum { TOP = NF_SCORE_TOP_F32, LOWEST_POWER = -126, DIGITS = 24 };
+#endif
+static const double ln2 = 0.6931471805599453;
+
+/* One pass over the tiles: its inputs, its outputs, the round it is in. */
+typedef struct pass {
+    const nf_tiles *tiles;
+    void (*run)(const struct pass *pass, int64_t row_block, int64_t column_block, int worker);
+    int64_t round;
+    double *row_sums, *column_sums;           /* first pass */
+    double *row_peaks, *column_peaks;         /* first pass, spread: sums are relative to these */
+    const double *row_logs, *column_logs;     /* second pass, spread */
+    const real *row_factors, *column_factors; /* second pass: exp(bound - logs) */
+} pass;
+
+/* A tile in work. */
+typedef struct tile {
+    real *scores; /* (rows, columns), tile_stride apart: products at first, the temperature left out */
+    real *row_part, *column_part;
+    int64_t row, column, rows, columns, padded_columns;
+    bool diagonal; /* on the diagonal of a symmetric matrix: complete in itself */
+} tile;
+
+static bool symmetric(const nf_tiles *tiles) {
+    return tiles->rows == tiles->columns;
+}
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+static int64_t round_up(int64_t a, int64_t step) {
+    return (a + step - 1) / step * step;
+}
+static int64_t block_count(int64_t count, int64_t block) {
+    return (count + block - 1) / block;
+}
+
+/* Large enough to be worth the loads, small enough for a cache, for many tasks, and for each to end in some 20 ms. */
+static int64_t block_size(int64_t count, int64_t width) {
+    enum { LARGEST_PRODUCT = 1 << 26 };
+    int64_t block = count >= 2048 ? LARGEST_BLOCK : count >= 1024 ? LARGEST_BLOCK / 2 : NF_BLOCK_STEP;
+    while (block > NF_BLOCK_STEP && block * block * width > LARGEST_PRODUCT)
+        block /= 2;
+    return block;
+}
+
+static void pack_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const nf_tiles *tiles = context;
+    int64_t first = task * NF_BLOCK_STEP;
+    nf_kernel->NF_REAL(pack_rows)(tiles->packed + first * tiles->width, tiles->columns + first * tiles->stride,
+                                  (size_t)tiles->stride, (size_t)smaller(NF_BLOCK_STEP, tiles->column_count - first),
+                                  (size_t)tiles->width);
+}
+
+static nf_status open_kept(nf_tiles *tiles) {
+    int64_t rows = block_count(tiles->row_count, tiles->row_block);
+    int64_t columns = block_count(tiles->column_count, tiles->column_block);
+    int64_t tile_bytes = tiles->row_block * tiles->tile_stride * (int64_t)sizeof(real);
+    int64_t most = largest_kept_bytes / tile_bytes;
+    if (rows > most || columns > most) /* their product may overflow */
+        return NF_OK;
+    int64_t count = symmetric(tiles) ? rows * (rows + 1) / 2 : rows * columns;
+    if (count > most)
+        return NF_OK;
+    void *memory;
+    NF_TRY(nf_alloc(&memory, (size_t)(count * tile_bytes)));
+    tiles->kept = memory;
+    return NF_OK;
+}
+
+nf_status NF_REAL(nf_tiles_open)(nf_tiles *tiles, const nf_rows *rows, const nf_rows *columns, int64_t period,
+                                 double temperature) {
+    *tiles = (nf_tiles){.rows = rows->z,
+                        .columns = columns->z,
+                        .row_count = rows->count,
+                        .column_count = columns->count,
+                        .width = rows->width,
+                        .stride = rows->stride,
+                        .period = period,
+                        .temperature = temperature,
+                        .bound = rows->largest_norm * columns->largest_norm * (1 + 1e-6) / temperature,
+                        .row_block = block_size(rows->count, rows->width),
+                        .column_block = block_size(columns->count, rows->width),
+                        .workers = nf_get_num_threads()};
+    NF_TRY(NF_REAL(nf_scores_check)(rows, columns, temperature, &tiles->need_double));
+    if (symmetric(tiles))
+        tiles->column_block = tiles->row_block;
+    tiles->tile_stride = tiles->column_block + 16; /* columns of a tile spread over the cache */
+    int64_t worker_reals = tiles->row_block * tiles->tile_stride + tiles->row_block + tiles->column_block;
+    tiles->worker_bytes = (size_t)round_up(worker_reals * (int64_t)sizeof(real), 64);
+    int64_t row_room = NF_REAL(nf_rows_room)(tiles->row_count), width = tiles->width, stride = tiles->stride;
+    int64_t column_room = NF_REAL(nf_rows_room)(tiles->column_count);
+    int64_t reals = column_room * (width + stride) + (symmetric(tiles) ? 0 : row_room * stride);
+    size_t bytes = (size_t)round_up(reals * (int64_t)sizeof(real), 64);
+    NF_TRY(nf_alloc(&tiles->memory, bytes + tiles->worker_bytes * (size_t)tiles->workers));
+    tiles->packed = tiles->memory;
+    tiles->d_columns = tiles->packed + column_room * width;
+    tiles->d_rows = symmetric(tiles) ? tiles->d_columns : tiles->d_columns + column_room * stride;
+    tiles->worker_memory = (char *)tiles->memory + bytes;
+    NF_TRY(open_kept(tiles));
+    return nf_parallel(pack_task, tiles, column_room / NF_BLOCK_STEP, NF_MAX_THREADS);
+}
+
+void NF_REAL(nf_tiles_close)(nf_tiles *tiles) {
+    nf_free(tiles->memory);
+    nf_free(tiles->kept);
+}
+
+/* ---- Which tile when ---- */
+
+static int64_t round_count(const nf_tiles *tiles) {
+    int64_t rows = block_count(tiles->row_count, tiles->row_block);
+    int64_t columns = block_count(tiles->column_count, tiles->column_block);
+    if (symmetric(tiles))
+        return round_up(rows, 2);
+    return rows > columns ? rows : columns;
+}
+
+static int64_t task_count(const nf_tiles *tiles, int64_t round) {
+    int64_t rows = block_count(tiles->row_count, tiles->row_block);
+    int64_t columns = block_count(tiles->column_count, tiles->column_block);
+    if (symmetric(tiles))
+        return round == 0 ? rows : round_up(rows, 2) / 2;
+    return smaller(rows, columns);
+}
+
+/* The tile of a task of a round; false if there is none. Symmetric: the diagonal, then a tournament of all blocks
+ * against all (the circle method; with an odd number one block rests). Else: diagonals that wrap around. */
+static bool find_tile(const nf_tiles *tiles, int64_t round, int64_t task, int64_t *row_block, int64_t *column_block) {
+    int64_t rows = block_count(tiles->row_count, tiles->row_block);
+    int64_t columns = block_count(tiles->column_count, tiles->column_block);
+    if (!symmetric(tiles)) {
+        *row_block = rows <= columns ? task : (task + round) % rows;
+        *column_block = rows <= columns ? (task + round) % columns : task;
+        return true;
+    }
+    if (round == 0) {
+        *row_block = *column_block = task;
+        return true;
+    }
+    int64_t players = round_up(rows, 2), circle = players - 1;
+    int64_t a = task == 0 ? circle : (round - 1 + task) % circle;
+    int64_t b = task == 0 ? round - 1 : (round - 1 - task + circle) % circle;
+    *row_block = smaller(a, b);
+    *column_block = a + b - *row_block;
+    return *column_block < rows;
+}
+
+/* Where the exponentials of a tile are kept. */
+static real *kept_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_block) {
+    int64_t columns = block_count(tiles->column_count, tiles->column_block);
+    int64_t slot = row_block * columns + column_block;
+    if (symmetric(tiles))
+        slot -= row_block * (row_block + 1) / 2;
+    return tiles->kept + slot * tiles->row_block * tiles->tile_stride;
+}
+
+static void run_task(void *context, int64_t task, int worker) {
+    const pass *p = context;
+    int64_t row_block, column_block;
+    if (find_tile(p->tiles, p->round, task, &row_block, &column_block))
+        p->run(p, row_block, column_block, worker);
+}
+
+static nf_status run_pass(pass *p) {
+    for (p->round = 0; p->round < round_count(p->tiles); p->round++)
+        NF_TRY(nf_parallel(run_task, p, task_count(p->tiles, p->round), p->tiles->workers));
+    return NF_OK;
+}
+
+/* ---- One tile ---- */
+
+/* Scores that are left out become -infinity, and so do those beyond the last column, up to a whole group. */
+static void leave_out(const nf_tiles *tiles, const tile *t) {
+    for (int64_t i = 0; i < t->rows; i++) {
+        real *scores = t->scores + i * tiles->tile_stride;
+        for (int64_t j = t->columns; j < t->padded_columns; j++)
+            scores[j] = (real)-INFINITY;
+        if (tiles->first) {
+            int64_t end = smaller(tiles->end[t->row + i] - t->column, t->columns);
+            for (int64_t j = larger(tiles->first[t->row + i] - t->column, 0); j < end; j++)
+                scores[j] = (real)-INFINITY;
+        }
+        if (tiles->period == 0)
+            continue;
+        int64_t first = ((t->row + i - t->column) % tiles->period + tiles->period) % tiles->period;
+        for (int64_t j = first; j < t->columns; j += tiles->period)
+            scores[j] = (real)-INFINITY;
+    }
+}
+
+static tile place_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_block, int worker) {
+    tile t = {.row = row_block * tiles->row_block, .column = column_block * tiles->column_block};
+    t.scores = (real *)(tiles->worker_memory + tiles->worker_bytes * (size_t)worker);
+    t.row_part = t.scores + tiles->row_block * tiles->tile_stride;
+    t.column_part = t.row_part + tiles->row_block;
+    if (tiles->kept)
+        t.scores = kept_tile(tiles, row_block, column_block);
+    t.rows = smaller(tiles->row_block, tiles->row_count - t.row);
+    t.columns = smaller(tiles->column_block, tiles->column_count - t.column);
+    t.padded_columns = round_up(t.columns, NF_BLOCK_STEP);
+    t.diagonal = symmetric(tiles) && row_block == column_block;
+    return t;
+}
+
+static tile compute_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_block, int worker) {
+    tile t = place_tile(tiles, row_block, column_block, worker);
+    nf_kernel->NF_REAL(multiply_packed)(t.scores, (size_t)tiles->tile_stride, tiles->rows + t.row * tiles->stride,
+                                        (size_t)tiles->stride, tiles->packed + t.column * tiles->width, (size_t)t.rows,
+                                        (size_t)t.padded_columns, (size_t)tiles->width);
+    leave_out(tiles, &t);
+    return t;
+}
+
+static void sum_tile(const pass *p, int64_t row_block, int64_t column_block, int worker) {
+    const nf_tiles *tiles = p->tiles;
+    tile t = compute_tile(tiles, row_block, column_block, worker);
+    bool columns_too = p->column_sums && !t.diagonal;
+    nf_kernel->NF_REAL(tile_sums)(t.row_part, columns_too ? t.column_part : NULL, t.scores, tiles->kept != NULL,
+                                  (size_t)t.rows, (size_t)t.padded_columns, (size_t)tiles->tile_stride,
+                                  (real)(1 / tiles->temperature), (real)tiles->bound);
+    for (int64_t i = 0; i < t.rows; i++)
+        p->row_sums[t.row + i] += (double)t.row_part[i];
+    for (int64_t j = 0; columns_too && j < t.columns; j++)
+        p->column_sums[t.column + j] += (double)t.column_part[j];
+}
+
+/* d_rows += w columns, d_columns += w^T rows */
+static void add_gradients(const nf_tiles *tiles, const tile *t) {
+    size_t stride = (size_t)tiles->stride, width = (size_t)round_up(tiles->width, 16);
+    int64_t row = t->row * tiles->stride, column = t->column * tiles->stride;
+    nf_kernel->NF_REAL(multiply_add)(tiles->d_rows + row, t->scores, (size_t)tiles->tile_stride,
+                                     tiles->columns + column, stride, (size_t)t->rows, width, (size_t)t->columns);
+    if (!t->diagonal)
+        nf_kernel->NF_REAL(multiply_transposed_add)(tiles->d_columns + column, t->scores, (size_t)tiles->tile_stride,
+                                                    tiles->rows + row, stride, (size_t)t->columns, width,
+                                                    (size_t)t->rows);
+}
+
+static void weigh_tile(const pass *p, int64_t row_block, int64_t column_block, int worker) {
+    const nf_tiles *tiles = p->tiles;
+    tile t = tiles->kept ? place_tile(tiles, row_block, column_block, worker)
+                         : compute_tile(tiles, row_block, column_block, worker);
+    if (!tiles->kept)
+        nf_kernel->NF_REAL(tile_exp)(t.scores, (size_t)t.rows, (size_t)t.padded_columns, (size_t)tiles->tile_stride,
+                                     (real)(1 / tiles->temperature), (real)tiles->bound);
+    nf_kernel->NF_REAL(tile_weights)(t.scores, p->row_factors + t.row,
+                                     p->column_factors ? p->column_factors + t.column : NULL, (size_t)t.rows,
+                                     (size_t)t.padded_columns, (size_t)tiles->tile_stride);
+    add_gradients(tiles, &t);
+}
+
+/* ---- One tile of scores that spread far: relative to each row's and column's own maximum ---- */
+
+/* Adds `count` exponentials of scores / temperature, `stride` apart, to the sum relative to the peak. */
+static void add_exponentials(double *peak, double *sum, const real *scores, int64_t count, int64_t stride,
+                             double temperature) {
+    double highest = -INFINITY;
+    for (int64_t i = 0; i < count; i++)
+        highest = fmax(highest, (double)scores[i * stride]);
+    highest /= temperature;
+    if (highest > *peak) {
+        *sum *= exp(*peak - highest);
+        *peak = highest;
+    }
+    if (highest > -INFINITY)
+        for (int64_t i = 0; i < count; i++)
+            *sum += exp((double)scores[i * stride] / temperature - *peak);
+}
+
+static void sum_spread_tile(const pass *p, int64_t row_block, int64_t column_block, int worker) {
+    tile t = compute_tile(p->tiles, row_block, column_block, worker);
+    double temperature = p->tiles->temperature;
+    for (int64_t i = t.row; i < t.row + t.rows; i++)
+        add_exponentials(p->row_peaks + i, p->row_sums + i, t.scores + (i - t.row) * p->tiles->tile_stride, t.columns,
+                         1, temperature);
+    if (!p->column_sums || t.diagonal)
+        return;
+    for (int64_t j = t.column; j < t.column + t.columns; j++)
+        add_exponentials(p->column_peaks + j, p->column_sums + j, t.scores + j - t.column, t.rows,
+                         p->tiles->tile_stride, temperature);
+}
+
+static void weigh_spread_tile(const pass *p, int64_t row_block, int64_t column_block, int worker) {
+    tile t = compute_tile(p->tiles, row_block, column_block, worker);
+    for (int64_t i = 0; i < t.rows; i++)
+        for (int64_t j = 0; j < t.columns; j++) {
+            real *score = t.scores + i * p->tiles->tile_stride + j;
+            double s = (double)*score / p->tiles->temperature;
+            double weight = exp(s - p->row_logs[t.row + i]);
+            if (p->column_logs)
+                weight += exp(s - p->column_logs[t.column + j]);
+            *score = s > -INFINITY ? (real)weight : 0;
+        }
+    add_gradients(p->tiles, &t);
+}
+
+/* ---- The two passes ---- */
+
+/* How many columns a row has that are not left out. */
+static int64_t term_count(const nf_tiles *tiles, int64_t row) {
+    int64_t left_out = tiles->period ? tiles->column_count / tiles->period : 0;
+    if (tiles->first)
+        left_out += tiles->end[row] - tiles->first[row];
+    return tiles->column_count - left_out;
+}
+
+/* Sums to logarithms. False if a sum is so small that exponentials which were flushed to zero might count in it. A sum
+ * of nothing is zero and fine. */
+static bool take_logs(const nf_tiles *tiles, double *sums, int64_t count, double bound) {
+    for (int64_t i = 0; i < count; i++) {
+        int64_t terms = term_count(tiles, i);
+        if (terms > 0 && sums[i] < ldexp((double)terms, LOWEST_POWER + DIGITS))
+            return false;
+        sums[i] = terms > 0 ? log(sums[i]) - TOP * ln2 + bound : -INFINITY;
+    }
+    return true;
+}
+
+static nf_status sum_spread(const nf_tiles *tiles, double *row_logs, double *column_logs) {
+    int64_t rows = tiles->row_count, columns = column_logs ? tiles->column_count : 0;
+    void *memory;
+    NF_TRY(nf_alloc(&memory, (size_t)(rows + columns) * sizeof(double)));
+    double *peaks = memory;
+    for (int64_t i = 0; i < rows + columns; i++)
+        peaks[i] = -INFINITY;
+    memset(row_logs, 0, (size_t)rows * sizeof(double));
+    if (column_logs)
+        memset(column_logs, 0, (size_t)columns * sizeof(double));
+    pass p = {.tiles = tiles,
+              .run = sum_spread_tile,
+              .row_sums = row_logs,
+              .row_peaks = peaks,
+              .column_sums = symmetric(tiles) ? row_logs : column_logs,
+              .column_peaks = symmetric(tiles) ? peaks : peaks + rows};
+    nf_status status = run_pass(&p);
+    for (int64_t i = 0; i < rows; i++)
+        row_logs[i] = peaks[i] + log(row_logs[i]);
+    for (int64_t j = 0; j < columns; j++)
+        column_logs[j] = peaks[rows + j] + log(column_logs[j]);
+    nf_free(memory);
+    return status;
+}
+
+nf_status NF_REAL(nf_tiles_log_sums)(nf_tiles *tiles, double *row_logs, double *column_logs) {
+    memset(row_logs, 0, (size_t)tiles->row_count * sizeof(double));
+    if (column_logs)
+        memset(column_logs, 0, (size_t)tiles->column_count * sizeof(double));
+    pass p = {.tiles = tiles,
+              .run = sum_tile,
+              .row_sums = row_logs,
+              .column_sums = symmetric(tiles) ? row_logs : column_logs};
+    NF_TRY(run_pass(&p));
+    double bound = (double)(real)tiles->bound;
+    if (take_logs(tiles, row_logs, tiles->row_count, bound) &&
+        (!column_logs || take_logs(tiles, column_logs, tiles->column_count, bound)))
+        return NF_OK;
+    tiles->need_double = sizeof(real) < sizeof(double);
+    tiles->spread = !tiles->need_double;
+    return tiles->spread ? sum_spread(tiles, row_logs, column_logs) : NF_OK;
+}
+
+/* exp(bound - logs) / 2^TOP, and zeros up to a whole block. */
+static void take_factors(real *factors, const double *logs, int64_t count, double bound) {
+    for (int64_t i = 0; i < count; i++)
+        factors[i] = (real)exp(bound - TOP * ln2 - logs[i]);
+    for (int64_t i = count; i < NF_REAL(nf_rows_room)(count); i++)
+        factors[i] = 0;
+}
+
+nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, const double *column_logs) {
+    int64_t row_room = NF_REAL(nf_rows_room)(tiles->row_count);
+    int64_t column_room = NF_REAL(nf_rows_room)(tiles->column_count);
+    memset(tiles->d_columns, 0, (size_t)(column_room * tiles->stride) * sizeof(real));
+    if (!symmetric(tiles))
+        memset(tiles->d_rows, 0, (size_t)(row_room * tiles->stride) * sizeof(real));
+    if (!tiles->first && term_count(tiles, 0) == 0)
+        return NF_OK;
+    void *memory;
+    NF_TRY(nf_alloc(&memory, (size_t)(row_room + column_room) * sizeof(real)));
+    real *row_factors = memory, *column_factors = row_factors + row_room;
+    double bound = (double)(real)tiles->bound;
+    take_factors(row_factors, row_logs, tiles->row_count, bound);
+    if (column_logs)
+        take_factors(column_factors, column_logs, tiles->column_count, bound);
+    pass p = {.tiles = tiles,
+              .run = tiles->spread ? weigh_spread_tile : weigh_tile,
+              .row_logs = row_logs,
+              .column_logs = column_logs,
+              .row_factors = row_factors,
+              .column_factors = column_logs ? column_factors : NULL};
+    nf_status status = run_pass(&p);
+    nf_free(memory);
+    return status;
+}

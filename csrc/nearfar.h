@@ -1,0 +1,446 @@
+/* nearfar: contrastive representation learning on the CPU.
+ *
+ * The public C interface, in the data's order: images -> views -> features -> embeddings -> loss and gradient ->
+ * parameters.
+ *
+ * Conventions
+ *   - Every operation returns an nf_status. Anything but NF_OK leaves a message in nf_last_message(); outputs are then
+ * undefined.
+ *   - Outputs come first, then inputs, then sizes. `d_x` is the gradient of the loss with respect to `x` and has its
+ * shape.
+ *   - Images and activations are NHWC with channels contiguous; matrices are row-major and dense.
+ *   - The caller owns every array. Nothing is kept after a call returns, except by the opaque objects that say so.
+ *   - The caller checks types, shapes and overlap; an operation checks values and ranges.
+ *   - Results do not depend on the number of threads. Calls from several threads are safe.
+ */
+#ifndef NEARFAR_H
+#define NEARFAR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- Status -------------------------------------------------------------------------------------------------------
+ */
+
+typedef enum nf_status {
+    NF_OK = 0,
+    NF_BAD_VALUE,   /* an argument's value is out of range */
+    NF_NO_MEMORY,   /* an allocation failed */
+    NF_INTERRUPTED, /* the interrupt check asked to stop (Ctrl-C) */
+} nf_status;
+
+/* The message of this thread's last failure; valid until its next one. */
+const char *nf_last_message(void);
+
+/* ---- Threads ------------------------------------------------------------------------------------------------------
+ */
+
+enum { NF_MAX_THREADS = 64 };
+
+/* Number of threads that operations use, the caller included, 1..NF_MAX_THREADS. At first NEARFAR_NUM_THREADS, else
+ * OMP_NUM_THREADS, else the number of CPUs this process may run on. */
+int nf_get_num_threads(void);
+nf_status nf_set_num_threads(int count);
+
+/* Called now and then by long operations, on the thread that started them, to ask whether to stop; returns non-zero to
+ * stop. NULL: never. The setting is the calling thread's own. Returns the previous one. */
+typedef int (*nf_interrupt_check)(void);
+nf_interrupt_check nf_set_interrupt_check(nf_interrupt_check check);
+
+/* ---- Networks ------------------------------------------------------------------------------------------------------
+ */
+
+/* A network is a list of layers, each reading the outputs of earlier ones. It holds the plan of a step and the memory
+ * for it; parameters, gradients and statistics are the caller's: one float32 vector each, laid out by the network's
+ * slots. */
+typedef struct nf_network nf_network;
+
+typedef enum nf_layer_kind {
+    NF_CONV,                /* see nn/conv.h; weight (kernel_h, kernel_w, in, out), bias (out) */
+    NF_LINEAR,              /* y = x weight + bias; weight (in, out); in = h w c of the input */
+    NF_BATCH_NORM,          /* see nn/batch_norm.h; weight (c), bias (c), running_mean (c), running_var (c) */
+    NF_RELU,                /* y = max(x, 0) */
+    NF_SUM,                 /* y = a + b */
+    NF_MAX_POOL,            /* see nn/pool.h */
+    NF_GLOBAL_AVERAGE_POOL, /* (n, h, w, c) -> (n, c) */
+} nf_layer_kind;
+
+typedef struct nf_layer {
+    nf_layer_kind kind;
+    int64_t inputs[2];            /* indices of earlier layers, -1: the network's input; [1] only for NF_SUM */
+    int64_t out_channels;         /* NF_CONV, NF_LINEAR: >= 1 */
+    int64_t kernel_h, kernel_w;   /* NF_CONV: 1..31; NF_MAX_POOL: kernel_h only, 1..15 */
+    int64_t stride;               /* NF_CONV, NF_MAX_POOL: >= 1 */
+    int64_t padding_h, padding_w; /* 0..kernel - 1; NF_MAX_POOL: padding_h only, at most kernel_h / 2 */
+    bool bias;                    /* NF_CONV, NF_LINEAR */
+    float eps, momentum;          /* NF_BATCH_NORM: > 0; 0..1 */
+} nf_layer;
+
+/* Shape of a batch; flat: (n, c), with h = w = 1. */
+typedef struct nf_shape {
+    int64_t n, h, w, c;
+    bool flat;
+} nf_shape;
+
+/* How convolutions are computed. Which one NF_CONV_AUTO takes for a layer depends on its shape alone, so the same run
+ * gives the same bits tomorrow. */
+typedef enum nf_conv_algorithm {
+    NF_CONV_AUTO,      /* the one that should be the fastest for the layer's shape */
+    NF_CONV_DIRECT,    /* as the formula says; rounding errors of about 3e-7 of the output's root mean square */
+    NF_CONV_WINOGRAD4, /* F(4 x 4, 3 x 3) where kernel 3, stride 1 and no bias allow it, else direct; some 2e-6 */
+} nf_conv_algorithm;
+
+/* Copies `layers`. `input` gives the channels and, where h and w are not 0 (any size will do), the size; n is not used.
+ * Free with nf_network_free, which accepts NULL. */
+nf_status nf_network_create(nf_network **network, const nf_layer *layers, int64_t count, nf_shape input,
+                            nf_conv_algorithm algorithm);
+void nf_network_free(nf_network *network);
+
+/* Where a parameter, or a running statistic, lies in its vector. */
+typedef struct nf_slot {
+    int64_t layer;
+    const char *name; /* "weight", "bias"; "running_mean", "running_var" */
+    int64_t offset, ndim, shape[4];
+} nf_slot;
+
+int64_t nf_network_parameter_slots(const nf_network *network, const nf_slot **slots); /* owned by the network */
+int64_t nf_network_statistic_slots(const nf_network *network, const nf_slot **slots);
+int64_t nf_network_parameter_count(const nf_network *network);
+int64_t nf_network_statistic_count(const nf_network *network);
+int64_t nf_network_in_channels(const nf_network *network);
+int64_t nf_network_out_channels(const nf_network *network);
+
+/* The output's shape for an input of this shape. */
+nf_status nf_network_out_shape(const nf_network *network, nf_shape *output, nf_shape input);
+
+/* Bytes of memory that a step on such a batch takes besides parameters, gradients and the caller's arrays. */
+nf_status nf_network_memory(nf_network *network, size_t *bytes, nf_shape input, bool training, int64_t groups);
+
+/* y = the network's output. In training batch norm uses the batch's statistics, separate for each of `groups` equal
+ * runs of samples, moves the running ones in `statistics` towards them, and what backward needs is kept. x must be
+ * finite. */
+nf_status nf_network_forward(nf_network *network, float *y, float *statistics, const float *x, const float *parameters,
+                             nf_shape input, bool training, int64_t groups);
+
+/* What the next nf_network_backward refers to: the shapes of x and y of the last forward in training. Fails if there
+ * was none, or it has been used. */
+nf_status nf_network_pending(nf_network *network, nf_shape *input, nf_shape *output);
+
+/* gradients (+)= the gradient of the parameters, and d_x, unless NULL, that of the input. d_y has the shape of y and
+ * must be finite; `input` is what nf_network_pending gave. One call for each forward in training. */
+nf_status nf_network_backward(nf_network *network, float *d_x, float *gradients, const float *d_y,
+                              const float *parameters, nf_shape input, bool accumulate);
+
+/* ---- Losses -------------------------------------------------------------------------------------------------------
+ *
+ * Value and gradient in one call: the mean over anchors, in nats. If `normalize`, rows are scaled to length 1 first (a
+ * row of zeros stays one and gets a zero gradient), and gradients are those of the rows that were passed in. Numbers
+ * must be finite, temperature > 0: else NF_BAD_VALUE. No matrix of scores is stored beyond 16 MB: memory is
+ * O(rows width). Results do not depend on the number of threads. Float rows whose scores may exceed 128 in size, or
+ * spread further than float can hold, are computed in double. */
+
+/* NT-Xent of V views of N samples, z (views, samples, width):
+ *
+ *     loss = 1 / (V N) sum_i 1 / (V - 1) sum_{p positive of i} -log( exp(s_ip) / sum_{j != i} exp(s_ij) ),
+ *     s_ij = z_i . z_j / temperature,
+ *
+ * where i and j run over all V N rows and the positives of a row are the other views of its sample. d_z has the shape
+ * of z, d_temperature is one number; neither may overlap z. views >= 2; samples, width >= 1.
+ * Source: Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020; for V > 2
+ * the L_out of Khosla et al., "Supervised contrastive learning", NeurIPS 2020. */
+nf_status nf_nt_xent_f32(double *loss, float *d_z, double *d_temperature, const float *z, int64_t views,
+                         int64_t samples, int64_t width, double temperature, bool normalize);
+nf_status nf_nt_xent_f64(double *loss, double *d_z, double *d_temperature, const double *z, int64_t views,
+                         int64_t samples, int64_t width, double temperature, bool normalize);
+
+/* The decoupled contrastive loss of V views of N samples: NT-Xent without positives in the denominator,
+ *
+ *     loss = 1 / (V N) sum_i ( log sum_{n negative of i} exp(s_in) - w_i / (V - 1) sum_{p positive of i} s_ip ),
+ *
+ * with w_i = 2 - N softmax_i(z_i . z'_i / sigma) over the pairs of two views, a constant for the gradients; all w_i are
+ * 1 if sigma is infinite. Shapes as above; samples >= 2, sigma > 0; if sigma is finite, views must be 2.
+ * Source: Yeh et al., "Decoupled contrastive learning", ECCV 2022. */
+nf_status nf_dcl_f32(double *loss, float *d_z, double *d_temperature, const float *z, int64_t views, int64_t samples,
+                     int64_t width, double temperature, double sigma, bool normalize);
+nf_status nf_dcl_f64(double *loss, double *d_z, double *d_temperature, const double *z, int64_t views, int64_t samples,
+                     int64_t width, double temperature, double sigma, bool normalize);
+
+/* Debiased NT-Xent with hard negatives, of two views of N samples, z (2, samples, width), rows scaled to length 1. With
+ * M = 2 N - 2 negatives n and the positive p of each anchor i,
+ *
+ *     loss = 1 / (2 N) sum_i -log( exp(s_ip) / (exp(s_ip) + G_i) ),
+ *     G_i  = max( (R_i - M tau_plus exp(s_ip)) / (1 - tau_plus), M exp(-1 / temperature) ),
+ *     R_i  = M sum_n exp((1 + beta) s_in) / sum_n exp(beta s_in).
+ *
+ * Shapes as for NT-Xent. samples >= 2; 0 <= tau_plus <= 0.999; beta is 0 or 1e-6..1e4.
+ * Sources: Chuang et al., "Debiased contrastive learning", NeurIPS 2020; Robinson et al., "Contrastive learning with
+ * hard negative samples", ICLR 2021. */
+nf_status nf_debiased_nt_xent_f32(double *loss, float *d_z, double *d_temperature, const float *z, int64_t samples,
+                                  int64_t width, double temperature, double tau_plus, double beta);
+nf_status nf_debiased_nt_xent_f64(double *loss, double *d_z, double *d_temperature, const double *z, int64_t samples,
+                                  int64_t width, double temperature, double tau_plus, double beta);
+
+/* Where the mean over an anchor's positives is taken. */
+typedef enum nf_positives {
+    NF_POSITIVES_OUT, /* outside the logarithm */
+    NF_POSITIVES_IN,  /* inside */
+} nf_positives;
+
+/* SupCon of V views of N samples, z (views, samples, width), labels (samples). The positives P(i) of a row are all
+ * other rows with its label:
+ *
+ *     L_out = mean_i 1 / |P(i)| sum_{p in P(i)} -log( exp(s_ip) / sum_{j != i} exp(s_ij) ),
+ *     L_in  = mean_i -log( 1 / |P(i)| sum_{p in P(i)} exp(s_ip) / sum_{j != i} exp(s_ij) ),
+ *     s_ij  = z_i . z_j / temperature,
+ *
+ * where j runs over all V N rows and i over those that have a positive; if none has, loss and gradients are 0. d_z has
+ * the shape of z, d_temperature is one number; neither may overlap z. views, samples, width >= 1. With L_in the time
+ * for the pairs of a class grows with the square of its size. Source: Khosla et al., "Supervised contrastive learning",
+ * NeurIPS 2020. */
+nf_status nf_sup_con_f32(double *loss, float *d_z, double *d_temperature, const float *z, const int64_t *labels,
+                         int64_t views, int64_t samples, int64_t width, nf_positives positives, double temperature,
+                         bool normalize);
+nf_status nf_sup_con_f64(double *loss, double *d_z, double *d_temperature, const double *z, const int64_t *labels,
+                         int64_t views, int64_t samples, int64_t width, nf_positives positives, double temperature,
+                         bool normalize);
+
+/* What a query is told apart from. */
+typedef enum nf_negatives {
+    NF_IN_BATCH,           /* the other samples' keys */
+    NF_IN_BATCH_SYMMETRIC, /* so, and each key from the other samples' queries: the mean of both directions */
+    NF_SHARED_NEGATIVES,   /* negatives (negative_count, width), the same for all queries */
+    NF_PAIRED_NEGATIVES,   /* negatives (samples, negative_count, width), each query's own */
+} nf_negatives;
+
+/* InfoNCE of N pairs, query and key (samples, width):
+ *
+ *     loss = 1 / N sum_i -log( exp(s_i) / (exp(s_i) + sum_{n negative of i} exp(q_i . n / temperature)) ),
+ *     s_i = q_i . k_i / temperature.
+ *
+ * d_query, d_key and d_negatives have the shapes of query, key and negatives, and overlap none of the inputs;
+ * d_negatives and negatives are NULL for the in-batch kinds, and negative_count is then ignored; it may be 0.
+ * samples, width >= 1.
+ * Source: van den Oord et al., "Representation learning with contrastive predictive coding", 2018. */
+nf_status nf_info_nce_f32(double *loss, float *d_query, float *d_key, float *d_negatives, double *d_temperature,
+                          const float *query, const float *key, const float *negatives, int64_t samples, int64_t width,
+                          int64_t negative_count, nf_negatives kind, double temperature, bool normalize);
+nf_status nf_info_nce_f64(double *loss, double *d_query, double *d_key, double *d_negatives, double *d_temperature,
+                          const double *query, const double *key, const double *negatives, int64_t samples,
+                          int64_t width, int64_t negative_count, nf_negatives kind, double temperature, bool normalize);
+
+/* ---- Optimisers: one pass over flat float32 vectors --------------------------------------------------------------
+ *
+ * `parameters`, `gradients` and the state are vectors of the same length n, element by element in step. The state
+ * starts as zeros and is the caller's to keep. Arrays must not overlap. NaN in a gradient is not looked for and ends up
+ * in its parameter. Elements are updated in float32; scalars are worked out in double. */
+
+/* Stochastic gradient descent with momentum mu and weight decay wd:
+ *     d = g + wd p;   b = mu b + d;   p -= lr b,   or lr (d + mu b) in Nesterov's form
+ * buffer: b, (n), may be NULL if momentum is 0. Errors: lr or weight_decay negative or not finite, momentum outside
+ * [0, 1), Nesterov's form without momentum. Source: Sutskever et al., "On the importance of initialization and momentum
+ * in deep learning", ICML 2013, as in torch.optim.SGD with dampening 0. */
+nf_status nf_sgd_step(float *parameters, float *buffer, const float *gradients, int64_t n, double lr, double momentum,
+                      double weight_decay, bool nesterov);
+
+/* Adam with decoupled weight decay. With t the number of this step, from 1:
+ *     m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
+ *     p = (1 - lr wd) p - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+ * first: m, (n); second: v, (n). Errors: as above; betas outside [0, 1), eps not a positive float32, step < 1.
+ * Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, as in torch.optim.AdamW. */
+nf_status nf_adamw_step(float *parameters, float *first, float *second, const float *gradients, int64_t n, int64_t step,
+                        double lr, double beta1, double beta2, double eps, double weight_decay);
+
+/* One weight or bias of a network: elements offset..offset+size-1 of its flat vectors. */
+typedef struct nf_lars_slot {
+    int64_t offset, size, adapted; /* adapted: 0 for biases and batch normalisation's parameters */
+} nf_lars_slot;
+
+/* Layer-wise adaptive rate scaling. For each adapted slot, with r = trust |p| / (|g| + wd |p| + eps):
+ *     d = r (g + wd p);   b = mu b + d;   p -= lr b,   or lr (d + mu b) in Nesterov's form
+ * For the other slots, and where |p| or |g| is 0, d = g. slots: (slot_count), ascending and disjoint; elements in no
+ * slot are left as they are. Errors: as above; trust_coefficient not > 0, eps < 0, bad slots, no memory. Source: You,
+ * Gitman and Ginsburg, "Large batch training of convolutional networks", 2017. */
+nf_status nf_lars_step(float *parameters, float *buffer, const float *gradients, int64_t n, const nf_lars_slot *slots,
+                       int64_t slot_count, double lr, double momentum, double weight_decay, bool nesterov,
+                       double trust_coefficient, double eps);
+
+/* The momentum encoder: key = m key + (1 - m) query, both (n). It is computed as key + (1 - m) (query - key), so that
+ * equal vectors stay equal; m = 0 copies. Errors: m outside [0, 1]. Source: He et al., "Momentum contrast", CVPR 2020.
+ */
+nf_status nf_momentum_update(float *key, const float *query, int64_t n, double m);
+
+/* ---- Measures ----------------------------------------------------------------------------------------------------
+ *
+ * Matrices of all pairs are met tile by tile and never stored. */
+
+/* The k training rows most similar to each test row, by the cosine of the angle between them; a row of zeros has
+ * similarity 0 to all. Of equal similarities the row with the lower index comes first.
+ * indices, similarities: (m, k), best first. train_v: (n, d), test_v: (m, d), any lengths. Errors: empty arrays, k
+ * outside 1..n, rows that are not finite, no memory. */
+nf_status nf_knn_search(int64_t *indices, float *similarities, const float *train_v, const float *test_v, int64_t n,
+                        int64_t m, int64_t d, int64_t k);
+
+/* The label with the largest sum of exp(similarity / temperature) among the neighbours found by nf_knn_search; of equal
+ * ones the smallest. predicted: (m); indices, similarities: (m, k); train_y: (n), values 0..classes-1. Errors:
+ * temperature not > 0, indices or labels out of range, no memory. Source: Wu et al., "Unsupervised feature learning via
+ * non-parametric instance discrimination", CVPR 2018. */
+nf_status nf_knn_vote(int64_t *predicted, const int64_t *indices, const float *similarities, const int64_t *train_y,
+                      int64_t n, int64_t m, int64_t k, int64_t classes, double temperature);
+
+/* *uniformity = log of the mean of exp(-t |x_i - x_j|^2) over all pairs i < j. x: (n, d), taken as it is, n >= 2.
+ * Errors: fewer rows, t not > 0, values that are not finite, no memory. Source: Wang and Isola, "Understanding
+ * contrastive representation learning through alignment and uniformity on the hypersphere", ICML 2020. */
+nf_status nf_uniformity(double *uniformity, const double *x, int64_t n, int64_t d, double t);
+
+/* ---- Configuration ------------------------------------------------------------------------------------------------
+ */
+
+/* Instruction set in use: "avx512", "avx2" or "scalar". The best that the machine has, or NEARFAR_ISA if that is lower.
+ */
+const char *nf_instruction_set(void);
+
+/* Description of the BLAS library that does plain matrix products. */
+const char *nf_blas_config(void);
+
+/* ---- Transforms: one operation on images --------------------------------------------------------------------------
+ *
+ * `images` and `out` are (count, height, width, channels) bytes; the caller owns both, and they must not overlap. Any
+ * number of channels unless a function says otherwise. Results agree with Pillow's (the blur with torchvision's) to
+ * one grey level; crops, flips, brightness, contrast, saturation, hue and grayscale are equal to Pillow 13's bit by
+ * bit. Errors: NF_BAD_VALUE for sizes or values out of range, NF_NO_MEMORY, NF_INTERRUPTED. */
+
+enum { NF_MAX_IMAGE_SIZE = 16384 }; /* of height and width that are asked for */
+
+typedef struct nf_images {
+    int64_t count, height, width, channels;
+} nf_images;
+
+typedef enum nf_interpolation { NF_BILINEAR = 0, NF_BICUBIC = 1 } nf_interpolation;
+
+typedef struct nf_box { /* rows top .. top + height - 1, columns left .. left + width - 1 */
+    int32_t top, left, height, width;
+} nf_box;
+
+/* Cuts `box` out of each image and resizes it to (out_height, out_width), with the filter widened by the scale when
+ * that shrinks the image (antialiasing). out: (count, out_height, out_width, channels). Source: Pillow's Resample.c,
+ * 22-bit weights. */
+nf_status nf_resized_crop(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, int64_t out_height,
+                          int64_t out_width, nf_interpolation interpolation);
+
+/* Mirrors each row. */
+nf_status nf_hflip(uint8_t *out, const uint8_t *images, nf_images shape);
+
+/* out = clip(factor x); factor >= 0. 0 gives black, 1 the image. */
+nf_status nf_adjust_brightness(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+
+/* out = clip(m + factor (x - m)) with m the rounded mean of the image's luma (of all its values unless it has three
+ * channels); factor >= 0. */
+nf_status nf_adjust_contrast(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+
+/* out = clip(g + factor (x - g)) with g the pixel's luma; factor >= 0. Three channels, or one, which is copied. */
+nf_status nf_adjust_saturation(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+
+/* Shifts the hue by `factor` turns, -0.5..0.5, through 8-bit HSV. Three channels, or one, which is copied. */
+nf_status nf_adjust_hue(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+
+/* Luma (19595 r + 38470 g + 7471 b + 2^15) >> 16, written to each of out_channels (1 or 3) channels. out: (count,
+ * height, width, out_channels). Three channels, or one, which is copied. */
+nf_status nf_rgb_to_grayscale(uint8_t *out, const uint8_t *images, nf_images shape, int64_t out_channels);
+
+/* Gaussian filter of kernel_height x kernel_width weights exp(-d^2 / (2 sigma^2)), normalised, borders reflected
+ * (without repeating the edge). Kernel sizes odd and >= 1, half of them below the image's size; sigmas > 0. */
+nf_status nf_gaussian_blur(uint8_t *out, const uint8_t *images, nf_images shape, int64_t kernel_height,
+                           int64_t kernel_width, double sigma_y, double sigma_x);
+
+/* out = (x / 255 - mean[c]) / std[c]; out, as float32, has the shape of images; mean, std: (channels); std > 0. */
+nf_status nf_normalize(float *out, const uint8_t *images, nf_images shape, const double *mean, const double *std);
+
+/* ---- Transforms: recipes ------------------------------------------------------------------------------------------
+ *
+ * A recipe is a list of random transforms. What it draws for a view is a record: the transforms' draws one after the
+ * other, each as the struct below. Draws are a function of (seed, epoch, index of the sample, view, place in the list).
+ */
+
+typedef enum nf_transform_kind {
+    NF_RANDOM_RESIZED_CROP = 0, /* draws nf_box */
+    NF_HORIZONTAL_FLIP = 1,     /* draws nf_switch */
+    NF_COLOR_JITTER = 2,        /* draws nf_jitter_draw */
+    NF_GRAYSCALE = 3,           /* draws nf_switch */
+    NF_GAUSSIAN_BLUR = 4,       /* draws nf_blur_draw */
+} nf_transform_kind;
+
+typedef struct nf_range { /* a uniform distribution, or one value if low == high */
+    double low, high;
+} nf_range;
+
+typedef struct nf_transform {
+    nf_transform_kind kind;
+    double probability; /* of being applied, 0..1; not used by the crop */
+    union {
+        struct {
+            int64_t height, width; /* of the result */
+            nf_range scale;        /* the box's share of the image's area */
+            nf_range ratio;        /* the box's width / height, log-uniform */
+            nf_interpolation interpolation;
+        } crop;
+        struct { /* factors as in nf_adjust_...; a range that changes nothing (1..1, hue 0..0) leaves its step out */
+            nf_range brightness, contrast, saturation, hue;
+        } jitter;
+        struct {
+            int64_t kernel_height, kernel_width;
+            nf_range sigma;
+        } blur;
+    };
+} nf_transform;
+
+typedef struct nf_switch {
+    uint8_t applied, unused[7];
+} nf_switch;
+
+typedef struct nf_jitter_draw {
+    double brightness, contrast, saturation, hue;
+    uint8_t applied, order[4], unused[3]; /* order: a permutation of 0 brightness, 1 contrast, 2 saturation, 3 hue */
+} nf_jitter_draw;
+
+typedef struct nf_blur_draw {
+    double sigma;
+    uint8_t applied, unused[7];
+} nf_blur_draw;
+
+typedef struct nf_recipe {
+    const nf_transform *transforms;
+    int64_t count, views, channels;
+    const double *mean, *std; /* (channels): the views are normalised as by nf_normalize */
+} nf_recipe;
+
+typedef struct nf_image {
+    const uint8_t *pixels; /* (height, width, channels) */
+    int64_t height, width;
+} nf_image;
+
+enum { NF_MAX_TRANSFORMS = 64, NF_MAX_VIEWS = 4096 };
+
+/* Whether the values of one transform are in range, apart from what depends on images. */
+nf_status nf_transform_check(const nf_transform *transform);
+
+/* Bytes of a recipe's record. The recipe has valid kinds. */
+size_t nf_recipe_record_size(const nf_recipe *recipe);
+
+/* Height and width of the views made of an image of the given size. */
+nf_status nf_recipe_view_size(int64_t *height, int64_t *width, const nf_recipe *recipe, int64_t image_height,
+                              int64_t image_width);
+
+/* Draws records: (views, count) records for `count` samples; `images` gives their sizes only; `indices` (count) are the
+ * samples' indices in their dataset. The crop makes up to ten tries to fit a box, then takes the largest box of allowed
+ * ratio in the centre. Source: Chen et al., "A simple framework for contrastive learning of visual representations",
+ * 2020, appendix A; torchvision's transforms. */
+nf_status nf_recipe_sample(void *records, const nf_recipe *recipe, const nf_image *images, const int64_t *indices,
+                           int64_t count, uint64_t seed, uint32_t epoch);
+
+/* Makes the views that records describe: views (views, count, height, width, channels). Records are checked: those that
+ * were not drawn for these images are errors if they can't be carried out. All views must have the same size. */
+nf_status nf_recipe_apply(float *views, const nf_recipe *recipe, const nf_image *images, const void *records,
+                          int64_t count);
+
+#endif

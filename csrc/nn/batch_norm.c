@@ -1,0 +1,245 @@
+#include "batch_norm.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "../core/dispatch.h"
+#include "../core/integers.h"
+#include "../core/threads.h"
+#include "gather.h"
+
+/* Sums are taken over blocks of NF_ROW_BLOCK rows and those added in double; a task has several blocks. */
+enum { BLOCKS_PER_TASK = 8, CHANNELS_PER_TASK = 32 };
+
+static int64_t group_rows(const nf_batch_norm *norm) {
+    return norm->rows / norm->groups;
+}
+
+static int64_t group_blocks(const nf_batch_norm *norm) {
+    return nf_ceil_div(group_rows(norm), NF_ROW_BLOCK);
+}
+
+static int64_t block_count(const nf_batch_norm *norm) {
+    return norm->groups * group_blocks(norm);
+}
+
+size_t nf_batch_norm_moments_size(const nf_batch_norm *norm) {
+    return (size_t)(block_count(norm) * 2 * norm->c);
+}
+
+size_t nf_batch_norm_saved_size(const nf_batch_norm *norm) {
+    return (size_t)(2 * norm->groups * norm->c);
+}
+
+/* Scratch: partial sums of each block, then three factors for each group and channel. */
+size_t nf_batch_norm_scratch(const nf_batch_norm *norm) {
+    return nf_batch_norm_moments_size(norm) + (size_t)(3 * norm->groups * norm->c);
+}
+
+typedef struct norm_job {
+    const nf_batch_norm *norm;
+    float *y, *saved, *running_mean, *running_var, *partial, *factors;
+    const float *x, *addend, *moments, *weight, *bias;
+    float *d_x, *d_y, *d_weight, *d_bias;
+    const float *output;
+    bool accumulate_input, accumulate_parameters;
+} norm_job;
+
+typedef struct row_range {
+    int64_t group, first, count;
+} row_range;
+
+static row_range block_rows(const nf_batch_norm *norm, int64_t block) {
+    row_range range = {.group = block / group_blocks(norm)};
+    int64_t start = block % group_blocks(norm) * NF_ROW_BLOCK;
+    range.first = range.group * group_rows(norm) + start;
+    range.count = nf_min(group_rows(norm) - start, NF_ROW_BLOCK);
+    return range;
+}
+
+/* Runs `each` on the blocks of one task. */
+static void for_blocks(const norm_job *job, int64_t task,
+                       void (*each)(const norm_job *, int64_t block, row_range rows)) {
+    int64_t end = nf_min((task + 1) * BLOCKS_PER_TASK, block_count(job->norm));
+    for (int64_t block = task * BLOCKS_PER_TASK; block < end; block++)
+        each(job, block, block_rows(job->norm, block));
+}
+
+static nf_status over_blocks(nf_task task, norm_job *job) {
+    return nf_parallel(task, job, nf_ceil_div(block_count(job->norm), BLOCKS_PER_TASK), job->norm->workers);
+}
+
+static nf_status over_channels(nf_task task, norm_job *job) {
+    return nf_parallel(task, job, nf_ceil_div(job->norm->c, CHANNELS_PER_TASK), job->norm->workers);
+}
+
+/* ---- Forward ---- */
+
+static void block_moments(const norm_job *job, int64_t block, row_range rows) {
+    int64_t c = job->norm->c;
+    float *mean = job->partial + block * 2 * c;
+    nf_kernel->moments(mean, mean + c, job->x + rows.first * c, (size_t)rows.count, (size_t)c);
+}
+
+static void moments_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    for_blocks(context, task, block_moments);
+}
+
+/* Merges the blocks' moments of some channels (Chan, Golub and LeVeque), and from them makes factor and shift. */
+static void statistics_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const norm_job *job = context;
+    const nf_batch_norm *norm = job->norm;
+    int64_t c = norm->c, blocks = group_blocks(norm), end = nf_min((task + 1) * CHANNELS_PER_TASK, c);
+    double rows = (double)group_rows(norm);
+    for (int64_t j = task * CHANNELS_PER_TASK; j < end; j++)
+        for (int64_t group = 0; group < norm->groups; group++) {
+            double count = 0, mean = 0, squares = 0;
+            for (int64_t block = group * blocks; block < (group + 1) * blocks; block++) {
+                const float *moments = job->moments + block * 2 * c + j;
+                double more = (double)block_rows(norm, block).count, difference = (double)moments[0] - mean;
+                squares += (double)moments[c] + difference * difference * count * more / (count + more);
+                mean += difference * more / (count + more);
+                count += more;
+            }
+            double inverse = 1 / sqrt(squares / rows + (double)norm->eps), factor = (double)job->weight[j] * inverse;
+            job->saved[2 * group * c + j] = (float)mean;
+            job->saved[(2 * group + 1) * c + j] = (float)inverse;
+            job->factors[2 * group * c + j] = (float)factor;
+            job->factors[(2 * group + 1) * c + j] = (float)((double)job->bias[j] - mean * factor);
+            double momentum = (double)norm->momentum;
+            job->running_mean[j] = (float)((1 - momentum) * (double)job->running_mean[j] + momentum * mean);
+            job->running_var[j] =
+                (float)((1 - momentum) * (double)job->running_var[j] + momentum * squares / (rows - 1));
+        }
+}
+
+static void block_apply(const norm_job *job, int64_t block, row_range rows) {
+    (void)block;
+    int64_t c = job->norm->c, at = rows.first * c;
+    const float *factor = job->factors + 2 * rows.group * c;
+    nf_kernel->scale_shift(job->y + at, job->x + at, job->addend ? job->addend + at : NULL, factor, factor + c,
+                           (size_t)rows.count, (size_t)c, job->norm->relu);
+}
+
+static void apply_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    for_blocks(context, task, block_apply);
+}
+
+nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *saved, float *running_mean,
+                                float *running_var, const float *x, const float *addend, const float *moments,
+                                const float *weight, const float *bias, float *scratch) {
+    norm_job job = {.norm = norm,
+                    .y = y,
+                    .saved = saved,
+                    .running_mean = running_mean,
+                    .running_var = running_var,
+                    .partial = scratch,
+                    .factors = scratch + nf_batch_norm_moments_size(norm),
+                    .x = x,
+                    .addend = addend,
+                    .moments = moments,
+                    .weight = weight,
+                    .bias = bias};
+    if (!moments) {
+        NF_TRY(over_blocks(moments_task, &job));
+        job.moments = job.partial;
+    }
+    NF_TRY(over_channels(statistics_task, &job));
+    return over_blocks(apply_task, &job);
+}
+
+nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
+                                 const float *running_mean, const float *running_var, const float *weight,
+                                 const float *bias, float *scratch) {
+    norm_job job = {.norm = norm, .y = y, .factors = scratch, .x = x, .addend = addend};
+    for (int64_t j = 0; j < norm->c; j++) {
+        double factor = (double)weight[j] / sqrt((double)running_var[j] + (double)norm->eps);
+        double shift = (double)bias[j] - (double)running_mean[j] * factor;
+        for (int64_t group = 0; group < norm->groups; group++) {
+            job.factors[2 * group * norm->c + j] = (float)factor;
+            job.factors[(2 * group + 1) * norm->c + j] = (float)shift;
+        }
+    }
+    return over_blocks(apply_task, &job);
+}
+
+/* ---- Backward ----
+ *
+ * With u = (x - mean) / s, s = sqrt(variance + eps), M rows, and d the gradient before ReLU:
+ *   d_bias = sum d,  d_weight = sum d u,  d_x = weight / s (d - sum d / M - u sum(d u) / M). */
+
+static void block_sums(const norm_job *job, int64_t block, row_range rows) {
+    int64_t c = job->norm->c, at = rows.first * c;
+    float *sum = job->partial + block * 2 * c;
+    nf_kernel->batch_norm_sums(sum, sum + c, job->d_y + at, job->norm->relu ? job->output + at : NULL, job->x + at,
+                               job->saved + 2 * rows.group * c, (size_t)rows.count, (size_t)c);
+}
+
+static void sums_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    for_blocks(context, task, block_sums);
+}
+
+static void gradient_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const norm_job *job = context;
+    const nf_batch_norm *norm = job->norm;
+    int64_t c = norm->c, blocks = group_blocks(norm), end = nf_min((task + 1) * CHANNELS_PER_TASK, c);
+    double rows = (double)group_rows(norm);
+    for (int64_t j = task * CHANNELS_PER_TASK; j < end; j++) {
+        double d_weight = 0, d_bias = 0;
+        for (int64_t group = 0; group < norm->groups; group++) {
+            double sum = 0, sum_x = 0;
+            for (int64_t block = group * blocks; block < (group + 1) * blocks; block++) {
+                sum += (double)job->partial[block * 2 * c + j];
+                sum_x += (double)job->partial[(block * 2 + 1) * c + j];
+            }
+            double inverse = (double)job->saved[(2 * group + 1) * c + j], factor = (double)job->weight[j] * inverse;
+            float *factors = job->factors + 3 * group * c;
+            factors[j] = (float)factor;
+            factors[c + j] = (float)(-factor * inverse * inverse * sum_x / rows);
+            factors[2 * c + j] = (float)(-factor * sum / rows);
+            d_bias += sum;
+            d_weight += sum_x * inverse;
+        }
+        job->d_weight[j] = (job->accumulate_parameters ? job->d_weight[j] : 0.0f) + (float)d_weight;
+        job->d_bias[j] = (job->accumulate_parameters ? job->d_bias[j] : 0.0f) + (float)d_bias;
+    }
+}
+
+static void block_input_gradient(const norm_job *job, int64_t block, row_range rows) {
+    (void)block;
+    int64_t c = job->norm->c, at = rows.first * c;
+    const float *factors = job->factors + 3 * rows.group * c;
+    nf_kernel->batch_norm_backward(job->d_x + at, job->d_y + at, job->x + at, job->saved + 2 * rows.group * c, factors,
+                                   factors + c, factors + 2 * c, (size_t)rows.count, (size_t)c, job->accumulate_input);
+}
+
+static void input_gradient_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    for_blocks(context, task, block_input_gradient);
+}
+
+nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d_weight, float *d_bias, float *d_y,
+                                 const float *y, const float *x, const float *saved, const float *weight,
+                                 bool accumulate_input, bool accumulate_parameters, float *scratch) {
+    norm_job job = {.norm = norm,
+                    .saved = (float *)(uintptr_t)saved,
+                    .partial = scratch,
+                    .factors = scratch + nf_batch_norm_moments_size(norm),
+                    .x = x,
+                    .weight = weight,
+                    .d_x = d_x,
+                    .d_y = d_y,
+                    .d_weight = d_weight,
+                    .d_bias = d_bias,
+                    .output = y,
+                    .accumulate_input = accumulate_input,
+                    .accumulate_parameters = accumulate_parameters};
+    NF_TRY(over_blocks(sums_task, &job));
+    NF_TRY(over_channels(gradient_task, &job));
+    return d_x ? over_blocks(input_gradient_task, &job) : NF_OK;
+}

@@ -1,0 +1,39 @@
+/* Batch normalisation over all pixels of a batch, optionally followed by a residual sum and ReLU in the same pass:
+ *
+ *   y = (x - mean) / sqrt(variance + eps) * weight + bias (+ addend), then max(., 0) if relu
+ *
+ * x is (rows, c). The rows fall into `groups` equal runs with statistics of their own (two views, say). In training
+ * mean and the biased variance are the group's own, and running_mean and running_var move towards them (the unbiased
+ * variance) by `momentum`, group after group; in evaluation the running ones are used. Source: Ioffe and Szegedy,
+ * "Batch normalization", ICML 2015. */
+#ifndef NF_NN_BATCH_NORM_H
+#define NF_NN_BATCH_NORM_H
+
+#include "../core/status.h"
+
+typedef struct nf_batch_norm {
+    int64_t rows, c, groups;
+    float eps, momentum;
+    bool relu;
+    int workers;
+} nf_batch_norm;
+
+size_t nf_batch_norm_scratch(const nf_batch_norm *norm);    /* floats, either direction */
+size_t nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what backward needs besides x and y */
+size_t nf_batch_norm_moments_size(const nf_batch_norm *norm); /* floats of `moments` */
+
+/* moments: those of x that the layer before has taken in passing, or NULL. addend may be NULL; y may be x. */
+nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *saved, float *running_mean,
+                                float *running_var, const float *x, const float *addend, const float *moments,
+                                const float *weight, const float *bias, float *scratch);
+nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
+                                 const float *running_mean, const float *running_var, const float *weight,
+                                 const float *bias, float *scratch);
+
+/* d_y becomes the gradient before ReLU, which is also the addend's. d_x (+)= the gradient of x; d_x may be d_y, and
+ * NULL where nobody wants it. */
+nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d_weight, float *d_bias, float *d_y,
+                                 const float *y, const float *x, const float *saved, const float *weight,
+                                 bool accumulate_input, bool accumulate_parameters, float *scratch);
+
+#endif

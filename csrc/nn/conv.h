@@ -1,0 +1,43 @@
+/* Convolution: y[n, oy, ox, k] = bias[k] + sum over (i, j, c) of x[n, oy stride - pad_h + i, ox stride - pad_w + j, c]
+ * weight[i, j, c, k]. A linear layer is the case of 1 x 1 images, a matrix product.
+ *
+ * Shapes: x (n, h, w, c), y (n, out_h, out_w, k), weight (kernel_h, kernel_w, c, k), bias (k). */
+#ifndef NF_NN_CONV_H
+#define NF_NN_CONV_H
+
+#include "../core/status.h"
+
+enum { NF_MAX_KERNEL = 31 }; /* taps along one side */
+
+typedef struct nf_conv {
+    int64_t n, h, w, c, out_h, out_w, k;
+    int64_t kernel_h, kernel_w, stride, pad_h, pad_w;
+    int64_t groups;              /* batch norm's: equal runs of images whose moments are kept apart */
+    nf_conv_algorithm algorithm; /* not NF_CONV_AUTO: see nf_conv_choose */
+    int workers;
+} nf_conv;
+
+/* What `wanted` comes to for this convolution. */
+nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorithm wanted);
+
+/* Whether nf_conv_forward takes batch norm's moments in passing. */
+bool nf_conv_takes_moments(const nf_conv *conv);
+
+/* Floats of scratch memory that each direction needs. */
+size_t nf_conv_forward_scratch(const nf_conv *conv);
+size_t nf_conv_backward_scratch(const nf_conv *conv);
+
+/* bias may be NULL. moments, if not NULL, receives what nf_batch_norm_forward takes (nf_batch_norm_moments_size
+ * floats). */
+nf_status nf_conv_forward(const nf_conv *conv, float *y, float *moments, const float *x, const float *weight,
+                          const float *bias, float *scratch);
+
+/* d_x (+)= the gradient of the input. */
+nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
+                                 bool accumulate, float *scratch);
+
+/* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. */
+nf_status nf_conv_backward_parameters(const nf_conv *conv, float *d_weight, float *d_bias, const float *x,
+                                      const float *d_y, bool accumulate, float *scratch);
+
+#endif

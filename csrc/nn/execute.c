@@ -1,0 +1,152 @@
+/* Carries out a plan, forwards and backwards. */
+#include <string.h>
+
+#include "elementwise.h"
+#include "plan.h"
+
+static float *buffer(const nf_plan *plan, int64_t index) {
+    return index < 0 ? NULL : (float *)(void *)(plan->arena + plan->buffers[index].offset);
+}
+
+static float *value(const nf_plan *plan, int64_t tensor) {
+    return tensor < 0 ? NULL : buffer(plan, plan->tensors[tensor].buffer);
+}
+
+/* ---- Forward ---- */
+
+typedef struct forward_call {
+    const nf_plan *plan;
+    const nf_layer *layers;
+    const nf_layer_offsets *offsets;
+    float *statistics;
+    const float *parameters;
+} forward_call;
+
+static nf_status batch_norm_forward(const forward_call *call, const nf_step *step) {
+    const nf_plan *plan = call->plan;
+    const nf_layer_offsets *at = &call->offsets[step->layer];
+    const float *weight = call->parameters + at->weight, *bias = call->parameters + at->bias;
+    const float *x = value(plan, step->input), *addend = value(plan, step->addend);
+    float *y = value(plan, step->output), *scratch = buffer(plan, plan->scratch);
+    float *mean = call->statistics + at->running_mean, *variance = call->statistics + at->running_var;
+    if (!plan->training)
+        return nf_batch_norm_evaluate(&step->norm, y, x, addend, mean, variance, weight, bias, scratch);
+    return nf_batch_norm_forward(&step->norm, y, buffer(plan, step->saved), mean, variance, x, addend,
+                                 buffer(plan, step->moments), weight, bias, scratch);
+}
+
+static nf_status step_forward(const forward_call *call, const nf_step *step) {
+    const nf_plan *plan = call->plan;
+    const nf_layer_offsets *at = &call->offsets[step->layer];
+    const float *x = value(plan, step->input);
+    float *y = value(plan, step->output);
+    int64_t size = plan->tensors[step->output].size;
+    switch (step->kind) {
+    case NF_CONV:
+    case NF_LINEAR:
+        return nf_conv_forward(&step->conv, y, buffer(plan, step->moments), x, call->parameters + at->weight,
+                               call->layers[step->layer].bias ? call->parameters + at->bias : NULL,
+                               buffer(plan, plan->scratch));
+    case NF_BATCH_NORM: return batch_norm_forward(call, step);
+    case NF_RELU: return nf_relu_forward(y, x, size, plan->workers);
+    case NF_SUM: return nf_sum_forward(y, x, value(plan, step->addend), size, plan->workers);
+    case NF_MAX_POOL: return nf_max_pool_forward(&step->pool, y, (uint8_t *)buffer(plan, step->saved), x);
+    case NF_GLOBAL_AVERAGE_POOL: return nf_average_pool_forward(&step->pool, y, x);
+    }
+    return NF_OK;
+}
+
+nf_status nf_plan_forward(const nf_plan *plan, const nf_layer *layers, const nf_layer_offsets *offsets, float *y,
+                          float *statistics, const float *x, const float *parameters) {
+    forward_call call = {plan, layers, offsets, statistics, parameters};
+    NF_TRY(nf_copy_finite(value(plan, 0), x, plan->tensors[0].size, "x", plan->workers));
+    for (int64_t s = 0; s < plan->step_count; s++)
+        NF_TRY(step_forward(&call, &plan->steps[s]));
+    memcpy(y, value(plan, plan->output), (size_t)plan->tensors[plan->output].size * sizeof *y);
+    return NF_OK;
+}
+
+/* ---- Backward ---- */
+
+typedef struct backward_call {
+    const nf_plan *plan;
+    const nf_layer *layers;
+    const nf_layer_offsets *offsets;
+    float *d_x, *gradients;
+    const float *parameters;
+    bool accumulate;
+} backward_call;
+
+/* The gradient of a tensor; NULL for the network's input if the caller does not want it. */
+static float *gradient(const backward_call *call, int64_t tensor) {
+    return tensor == 0 ? call->d_x : buffer(call->plan, call->plan->tensors[tensor].gradient);
+}
+
+static nf_status conv_backward(const backward_call *call, const nf_step *step) {
+    const nf_plan *plan = call->plan;
+    const nf_layer_offsets *at = &call->offsets[step->layer];
+    const float *d_y = gradient(call, step->output);
+    float *d_x = gradient(call, step->input), *scratch = buffer(plan, plan->scratch);
+    float *d_bias = call->layers[step->layer].bias ? call->gradients + at->bias : NULL;
+    NF_TRY(nf_conv_backward_parameters(&step->conv, call->gradients + at->weight, d_bias, value(plan, step->input), d_y,
+                                       call->accumulate, scratch));
+    if (!d_x)
+        return NF_OK;
+    return nf_conv_backward_input(&step->conv, d_x, d_y, call->parameters + at->weight,
+                                  step->input_route == NF_ROUTE_ADD, scratch);
+}
+
+/* The gradient of a sum's operand is the sum's own; nothing is to be done where it shares its memory. */
+static nf_status sum_backward(const backward_call *call, const nf_step *step, int64_t operand, nf_route route) {
+    float *d = gradient(call, operand);
+    if (route == NF_ROUTE_SHARE || !d)
+        return NF_OK;
+    return nf_sum_backward(d, gradient(call, step->output), call->plan->tensors[operand].size, route == NF_ROUTE_ADD,
+                           call->plan->workers);
+}
+
+static nf_status batch_norm_backward(const backward_call *call, const nf_step *step) {
+    const nf_plan *plan = call->plan;
+    const nf_layer_offsets *at = &call->offsets[step->layer];
+    NF_TRY(nf_batch_norm_backward(&step->norm, gradient(call, step->input), call->gradients + at->weight,
+                                  call->gradients + at->bias, gradient(call, step->output), value(plan, step->output),
+                                  value(plan, step->input), buffer(plan, step->saved), call->parameters + at->weight,
+                                  step->input_route == NF_ROUTE_ADD, call->accumulate, buffer(plan, plan->scratch)));
+    return step->addend < 0 ? NF_OK : sum_backward(call, step, step->addend, step->addend_route);
+}
+
+static nf_status step_backward(const backward_call *call, const nf_step *step) {
+    const nf_plan *plan = call->plan;
+    float *d_x = gradient(call, step->input);
+    const float *d_y = gradient(call, step->output);
+    bool add = step->input_route == NF_ROUTE_ADD;
+    switch (step->kind) {
+    case NF_CONV:
+    case NF_LINEAR: return conv_backward(call, step);
+    case NF_BATCH_NORM: return batch_norm_backward(call, step);
+    case NF_SUM:
+        NF_TRY(sum_backward(call, step, step->addend, step->addend_route));
+        return sum_backward(call, step, step->input, step->input_route);
+    default: break;
+    }
+    if (!d_x)
+        return NF_OK;
+    switch (step->kind) {
+    case NF_RELU:
+        return nf_relu_backward(d_x, d_y, value(plan, step->output), plan->tensors[step->output].size, add,
+                                plan->workers);
+    case NF_MAX_POOL:
+        return nf_max_pool_backward(&step->pool, d_x, d_y, (const uint8_t *)buffer(plan, step->saved), add);
+    case NF_GLOBAL_AVERAGE_POOL: return nf_average_pool_backward(&step->pool, d_x, d_y, add);
+    default: return NF_OK;
+    }
+}
+
+nf_status nf_plan_backward(const nf_plan *plan, const nf_layer *layers, const nf_layer_offsets *offsets, float *d_x,
+                           float *gradients, const float *d_y, const float *parameters, bool accumulate) {
+    backward_call call = {plan, layers, offsets, d_x, gradients, parameters, accumulate};
+    NF_TRY(nf_copy_finite(gradient(&call, plan->output), d_y, plan->tensors[plan->output].size, "d_y", plan->workers));
+    for (int64_t s = plan->step_count - 1; s >= 0; s--)
+        NF_TRY(step_backward(&call, &plan->steps[s]));
+    return NF_OK;
+}

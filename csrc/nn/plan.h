@@ -1,0 +1,78 @@
+/* The plan of a step: what is computed in which order, what is fused, and where in memory everything lies. Made once
+ * for each input shape (plan.c), carried out by execute.c, owned by network.c. Nothing is allocated in a step. */
+#ifndef NF_NN_PLAN_H
+#define NF_NN_PLAN_H
+
+#include "../core/status.h"
+#include "batch_norm.h"
+#include "conv.h"
+#include "pool.h"
+
+/* How the gradient of a step's operand comes about. */
+typedef enum nf_route {
+    NF_ROUTE_SHARE, /* it takes over the memory of the output's gradient */
+    NF_ROUTE_WRITE, /* this step is the first to contribute: it writes */
+    NF_ROUTE_ADD,   /* another has written: it adds */
+} nf_route;
+
+/* Tensor 0 is the network's input, tensor i + 1 the output of layer i. Layers that are fused away have none. */
+typedef struct nf_tensor {
+    nf_shape shape;
+    int64_t size;             /* numbers */
+    int64_t consumers;        /* layers that read it; being the network's output counts as one */
+    int64_t producer;         /* step, or -1 */
+    int64_t buffer, gradient; /* buffers, or -1; the input's gradient is the caller's */
+} nf_tensor;
+
+typedef struct nf_step {
+    nf_layer_kind kind;
+    int64_t layer;                 /* the layer whose parameters it uses */
+    int64_t input, addend, output; /* tensors; addend: of a sum, or of a batch norm fused with one; else -1 */
+    int64_t saved, moments;        /* buffers, or -1: what backward needs; a convolution's moments for batch norm */
+    nf_route input_route, addend_route;
+    union {
+        nf_conv conv;
+        nf_batch_norm norm;
+        nf_pool pool;
+    };
+} nf_step;
+
+/* A piece of the arena, in use from time `first` to `last`: step s forwards is time s, backwards 2 steps - 1 - s. */
+typedef struct nf_buffer {
+    size_t bytes, offset;
+    int64_t first, last;
+} nf_buffer;
+
+typedef struct nf_plan {
+    nf_shape input;
+    nf_conv_algorithm algorithm;
+    bool training;
+    int64_t groups;
+    int workers;
+    int64_t step_count, tensor_count, buffer_count, output; /* output: the tensor */
+    nf_step *steps;
+    nf_tensor *tensors;
+    nf_buffer *buffers;
+    int64_t scratch; /* buffer that all steps share */
+    size_t arena_bytes;
+    char *arena;
+} nf_plan;
+
+/* shapes[i] is the shape of tensor i. The plan has no arena yet. Free with nf_plan_free, which accepts NULL. */
+nf_status nf_plan_create(nf_plan **plan, const nf_layer *layers, int64_t count, const nf_shape *shapes,
+                         nf_conv_algorithm algorithm, bool training, int64_t groups, int workers);
+nf_status nf_plan_allocate(nf_plan *plan);
+void nf_plan_free(nf_plan *plan);
+
+/* Offsets of each layer's parameters and statistics in their vectors; what a layer does not have is not looked at. */
+typedef struct nf_layer_offsets {
+    int64_t weight, bias, running_mean, running_var;
+} nf_layer_offsets;
+
+/* execute.c. forward leaves the output in the plan's memory and copies it to y. */
+nf_status nf_plan_forward(const nf_plan *plan, const nf_layer *layers, const nf_layer_offsets *offsets, float *y,
+                          float *statistics, const float *x, const float *parameters);
+nf_status nf_plan_backward(const nf_plan *plan, const nf_layer *layers, const nf_layer_offsets *offsets, float *d_x,
+                           float *gradients, const float *d_y, const float *parameters, bool accumulate);
+
+#endif

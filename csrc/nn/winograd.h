@@ -1,0 +1,17 @@
+/* 3 x 3 convolutions of stride 1 by Winograd's F(4 x 4, 3 x 3): a quarter of the multiplications, for transforms of
+ * tiles of 6 x 6 input pixels (kernels/winograd.c). Same shapes and meaning as conv.h; used where conv.h says. */
+#ifndef NF_NN_WINOGRAD_H
+#define NF_NN_WINOGRAD_H
+
+#include "conv.h"
+
+size_t nf_winograd_forward_scratch(const nf_conv *conv);
+size_t nf_winograd_backward_scratch(const nf_conv *conv);
+
+nf_status nf_winograd_forward(const nf_conv *conv, float *y, const float *x, const float *weight, float *scratch);
+nf_status nf_winograd_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
+                                     bool accumulate, float *scratch);
+nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, const float *x, const float *d_y,
+                                      bool accumulate, float *scratch);
+
+#endif

@@ -1,0 +1,23 @@
+/* Brightness: a blend with black. Source: Pillow, ImageEnhance.Brightness. */
+#include "transform.h"
+
+nf_status nf_check_factor(double factor, const char *name) {
+    if (!(factor >= 0 && factor <= 1e6))
+        return nf_fail(NF_BAD_VALUE, "%s must be in 0..1e6, got %g", name, factor);
+    return NF_OK;
+}
+
+void nf_view_brightness(nf_view *view, double factor) {
+    nf_view_load(view);
+    nf_kernel->blend_constant(view->pixels, 0, (float)factor, view->stride * (size_t)view->channels);
+}
+
+static void brightness_one(nf_view *view, const void *factor) {
+    nf_view_brightness(view, *(const double *)factor);
+}
+
+nf_status nf_adjust_brightness(uint8_t *out, const uint8_t *images, nf_images shape, double factor) {
+    NF_TRY(nf_check_factor(factor, "factor"));
+    return nf_map_images(out, (size_t)(shape.height * shape.width * shape.channels), images, shape,
+                         (nf_extent){shape.height, shape.width}, 0, brightness_one, &factor);
+}

@@ -1,0 +1,240 @@
+/* Cropping and resizing with antialiasing, as Pillow does it: 22-bit weights, one pass per axis, bytes between them.
+ * Source: Pillow, src/libImaging/Resample.c. */
+#include "transform.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The filters' value at distance x; they are zero from their support on. */
+static inline double filter(nf_interpolation interpolation, double x) {
+    const double a = -0.5; /* of the bicubic filter */
+    x = fabs(x);
+    if (interpolation == NF_BILINEAR)
+        return x < 1 ? 1 - x : 0;
+    if (x < 1)
+        return ((a + 2) * x - (a + 3)) * x * x + 1;
+    return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+static const int SUPPORT[] = {[NF_BILINEAR] = 1, [NF_BICUBIC] = 2};
+
+enum { MAX_SUPPORT = 2 };
+
+/* ---- Weights ---- */
+
+static size_t taps_most(int64_t in, int64_t out, int support) {
+    double scale = in > out ? (double)in / (double)out : 1;
+    return (size_t)ceil(support * scale) * 2 + 1;
+}
+
+static size_t align16(size_t n) {
+    return (n + 15) / 16 * 16;
+}
+
+/* In 32-bit words. */
+static size_t taps_size(int64_t in, int64_t out) {
+    return align16((size_t)out * (taps_most(in, out, MAX_SUPPORT) + 2));
+}
+
+/* Makes the taps for `out` outputs from `in` inputs, in `memory`. Pillow's arithmetic, operation by operation. */
+static nf_taps make_taps(int64_t in, int64_t out, nf_interpolation interpolation, bool mirror, uint32_t *memory) {
+    int support_of_filter = SUPPORT[interpolation];
+    nf_taps taps = {.outputs = (size_t)out, .most = taps_most(in, out, support_of_filter), .begin = (size_t)in};
+    taps.start = memory;
+    taps.count = memory + out;
+    taps.weights = (int32_t *)(memory + 2 * out);
+    double scale = (double)in / (double)out, widening = scale < 1 ? 1 : scale;
+    double support = support_of_filter * widening, inverse = 1 / widening;
+    for (int64_t i = 0; i < out; i++) {
+        double center = ((double)i + 0.5) * scale;
+        int64_t first = (int64_t)(center - support + 0.5), last = (int64_t)(center + support + 0.5);
+        first = first < 0 ? 0 : first;
+        last = last > in ? in : last;
+        int64_t place = mirror ? out - 1 - i : i;
+        int32_t *weights = taps.weights + (size_t)place * taps.most;
+        double sum = 0;
+        for (int64_t k = first; k < last; k++)
+            sum += filter(interpolation, ((double)k - center + 0.5) * inverse);
+        for (int64_t k = first; k < last; k++) {
+            double weight = filter(interpolation, ((double)k - center + 0.5) * inverse);
+            weight = (sum != 0 ? weight / sum : weight) * (1 << NF_WEIGHT_BITS);
+            weights[k - first] = (int32_t)(weight < 0 ? weight - 0.5 : weight + 0.5);
+        }
+        while (last - first > 1 && weights[last - first - 1] == 0)
+            last--;
+        while (last - first > 1 && weights[0] == 0) {
+            first++;
+            memmove(weights, weights + 1, (size_t)(last - first) * sizeof *weights);
+        }
+        taps.start[place] = (uint32_t)first;
+        taps.count[place] = (uint32_t)(last - first);
+        taps.begin = (size_t)first < taps.begin ? (size_t)first : taps.begin;
+        taps.end = (size_t)last > taps.end ? (size_t)last : taps.end;
+    }
+    return taps;
+}
+
+/* ---- Two passes ---- */
+
+/* Pillow 13 makes the vertical pass first where the height shrinks by over twice as many pixels as the width. */
+static bool vertical_first(nf_extent in, nf_extent out) {
+    return out.height < in.height && in.height - out.height > 2 * (in.width - out.width);
+}
+
+size_t nf_crop_scratch_size(nf_extent in, int64_t channels, nf_extent out) {
+    size_t c = (size_t)channels, rows = (size_t)in.height * (size_t)out.width * c;
+    size_t columns = (size_t)out.height * (size_t)in.width * c;
+    size_t blocks = (align16((size_t)in.width * c) + align16((size_t)out.width) * c) * 16;
+    size_t words = taps_size(in.width, out.width) + taps_size(in.height, out.height);
+    return words * sizeof(uint32_t) + blocks + align16(rows > columns ? rows : columns);
+}
+
+/* Resizes (in.height, in.width, channels) interleaved bytes, rows `source_row` apart, to planes. */
+static void resize(uint8_t *out, size_t stride, const uint8_t *source, size_t source_row, size_t channels, nf_extent in,
+                   nf_extent size, nf_interpolation interpolation, bool mirror, void *scratch) {
+    uint32_t *words = scratch;
+    nf_taps across = make_taps(in.width, size.width, interpolation, mirror, words);
+    words += taps_size(in.width, size.width);
+    nf_taps down = make_taps(in.height, size.height, interpolation, false, words);
+    words += taps_size(in.height, size.height);
+    uint8_t *blocks = (uint8_t *)words,
+            *middle = blocks + (align16((size_t)in.width * channels) + align16((size_t)size.width) * channels) * 16;
+    size_t width = (size_t)size.width, rows = down.end - down.begin;
+    if (in.height == size.height) {
+        nf_kernel->resample_rows(out, width, stride, source, source_row, rows, channels, &across, blocks);
+    } else if (vertical_first(in, size)) {
+        size_t row = (size_t)in.width * channels;
+        nf_kernel->resample_columns(middle, row, source, source_row, row, &down);
+        nf_kernel->resample_rows(out, width, stride, middle, row, down.outputs, channels, &across, blocks);
+    } else {
+        nf_kernel->resample_rows(middle, width * channels, width, source + down.begin * source_row, source_row, rows,
+                                 channels, &across, blocks);
+        for (size_t y = 0; y < down.outputs; y++)
+            down.start[y] -= (uint32_t)down.begin;
+        for (size_t c = 0; c < channels; c++)
+            nf_kernel->resample_columns(out + c * stride, width, middle + c * width, width * channels, width, &down);
+    }
+}
+
+void nf_view_crop(nf_view *view, nf_box box, nf_extent out, nf_interpolation interpolation, bool mirror) {
+    nf_extent in = {box.height, box.width};
+    size_t stride = nf_plane_size(out), first = (size_t)box.top * (size_t)view->width + (size_t)box.left;
+    size_t channels = (size_t)view->channels, width = (size_t)view->width;
+    if (view->source)
+        resize(view->spare, stride, view->source + first * channels, width * channels, channels, in, out, interpolation,
+               mirror, view->scratch);
+    else
+        for (size_t c = 0; c < channels; c++)
+            resize(view->spare + c * stride, stride, view->pixels + c * view->stride + first, width, 1, in, out,
+                   interpolation, mirror, view->scratch);
+    nf_view_swap(view, out);
+}
+
+static nf_status check_box(nf_box box, nf_extent in) {
+    if (box.height < 1 || box.width < 1 || box.top < 0 || box.left < 0 || box.height > in.height - box.top ||
+        box.width > in.width - box.left)
+        return nf_fail(NF_BAD_VALUE,
+                       "crop box must lie within the image of %lld x %lld, got top %d, left %d, height %d, width %d",
+                       (long long)in.height, (long long)in.width, box.top, box.left, box.height, box.width);
+    return NF_OK;
+}
+
+static nf_status check_size(int64_t height, int64_t width, nf_interpolation interpolation) {
+    if (height < 1 || width < 1 || height > NF_MAX_IMAGE_SIZE || width > NF_MAX_IMAGE_SIZE)
+        return nf_fail(NF_BAD_VALUE, "size must be in 1..%d, got (%lld, %lld)", NF_MAX_IMAGE_SIZE, (long long)height,
+                       (long long)width);
+    if (interpolation != NF_BILINEAR && interpolation != NF_BICUBIC)
+        return nf_fail(NF_BAD_VALUE, "interpolation must be bilinear or bicubic");
+    return NF_OK;
+}
+
+/* ---- On a batch ---- */
+
+typedef struct crop_arguments {
+    nf_box box;
+    nf_extent out;
+    nf_interpolation interpolation;
+} crop_arguments;
+
+static void crop_one(nf_view *view, const void *arguments) {
+    const crop_arguments *crop = arguments;
+    nf_view_crop(view, crop->box, crop->out, crop->interpolation, false);
+}
+
+nf_status nf_resized_crop(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, int64_t out_height,
+                          int64_t out_width, nf_interpolation interpolation) {
+    NF_TRY(check_size(out_height, out_width, interpolation));
+    NF_TRY(check_box(box, (nf_extent){shape.height, shape.width}));
+    crop_arguments arguments = {box, {out_height, out_width}, interpolation};
+    return nf_map_images(out, (size_t)(out_height * out_width * shape.channels), images, shape, arguments.out,
+                         nf_crop_scratch_size((nf_extent){box.height, box.width}, shape.channels, arguments.out),
+                         crop_one, &arguments);
+}
+
+/* ---- In a recipe ---- */
+
+static nf_status check(const nf_transform *transform) {
+    NF_TRY(check_size(transform->crop.height, transform->crop.width, transform->crop.interpolation));
+    NF_TRY(nf_check_range(transform->crop.scale, "scale", 1e-9, 1));
+    return nf_check_range(transform->crop.ratio, "ratio", 1e-3, 1e3);
+}
+
+static nf_status plan(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
+    (void)in, (void)channels;
+    *out = (nf_extent){transform->crop.height, transform->crop.width};
+    return NF_OK;
+}
+
+static size_t scratch_size(const nf_transform *transform, nf_extent in, int64_t channels) {
+    return nf_crop_scratch_size(in, channels, (nf_extent){transform->crop.height, transform->crop.width});
+}
+
+/* The largest centred box of allowed ratio. */
+static nf_box central_box(nf_extent in, nf_range ratio) {
+    double height = (double)in.height, width = (double)in.width;
+    if (width / height < ratio.low)
+        height = fmax(1, rint(width / ratio.low));
+    else if (width / height > ratio.high)
+        width = fmax(1, rint(height * ratio.high));
+    nf_box box = {.height = (int32_t)height, .width = (int32_t)width};
+    box.top = (int32_t)((in.height - box.height) / 2);
+    box.left = (int32_t)((in.width - box.width) / 2);
+    return box;
+}
+
+static void draw(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
+    nf_range scale = transform->crop.scale, ratio = transform->crop.ratio;
+    nf_range log_ratio = {log(ratio.low), log(ratio.high)};
+    nf_box *box = record;
+    for (int attempt = 0; attempt < 10; attempt++) {
+        double area = (double)in.height * (double)in.width * nf_draw_range(scale, random);
+        double aspect = exp(nf_draw_range(log_ratio, random));
+        double width = rint(sqrt(area * aspect)), height = rint(sqrt(area / aspect));
+        if (width < 1 || height < 1 || width > (double)in.width || height > (double)in.height)
+            continue;
+        box->height = (int32_t)height;
+        box->width = (int32_t)width;
+        box->top = (int32_t)nf_random_below(random, (uint32_t)(in.height - box->height + 1));
+        box->left = (int32_t)nf_random_below(random, (uint32_t)(in.width - box->width + 1));
+        return;
+    }
+    *box = central_box(in, ratio);
+}
+
+static nf_status check_draw(const void *record, const nf_transform *transform, nf_extent in) {
+    (void)transform;
+    return check_box(*(const nf_box *)record, in);
+}
+
+static void apply(nf_view *view, const nf_transform *transform, const void *record) {
+    nf_extent out = {transform->crop.height, transform->crop.width};
+    nf_view_crop(view, *(const nf_box *)record, out, transform->crop.interpolation, false);
+}
+
+const nf_transform_type nf_crop_type = {.draw_size = sizeof(nf_box),
+                                        .check = check,
+                                        .plan = plan,
+                                        .scratch_size = scratch_size,
+                                        .draw = draw,
+                                        .check_draw = check_draw,
+                                        .apply = apply};

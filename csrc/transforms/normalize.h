@@ -1,0 +1,13 @@
+/* Bytes to normalised floats. */
+#ifndef NF_TRANSFORMS_NORMALIZE_H
+#define NF_TRANSFORMS_NORMALIZE_H
+
+#include "view.h"
+
+/* (x / 255 - mean) / std = x scale + offset, by channel; scale and offset: (channels). */
+nf_status nf_normalize_weights(float *scale, float *offset, const double *mean, const double *std, int64_t channels);
+
+/* Writes the view, interleaved. */
+void nf_view_normalize(float *out, nf_view *view, const float *scale, const float *offset);
+
+#endif

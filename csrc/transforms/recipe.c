@@ -1,0 +1,283 @@
+/* Recipes: drawing records, checking them, and running them, one view a task. */
+#include "normalize.h"
+#include "transform.h"
+
+static const nf_transform_type *const TYPES[] = {
+    [NF_RANDOM_RESIZED_CROP] = &nf_crop_type, [NF_HORIZONTAL_FLIP] = &nf_flip_type, [NF_COLOR_JITTER] = &nf_jitter_type,
+    [NF_GRAYSCALE] = &nf_grayscale_type,      [NF_GAUSSIAN_BLUR] = &nf_blur_type,
+};
+enum { KINDS = sizeof TYPES / sizeof *TYPES };
+
+/* ---- Parts of the types ---- */
+
+nf_status nf_check_range(nf_range range, const char *name, double least, double most) {
+    if (!(range.low >= least && range.low <= range.high && range.high <= most))
+        return nf_fail(NF_BAD_VALUE, "%s must be a range low <= high within %g..%g, got (%g, %g)", name, least, most,
+                       range.low, range.high);
+    return NF_OK;
+}
+
+nf_status nf_check_probability(const nf_transform *transform) {
+    if (!(transform->probability >= 0 && transform->probability <= 1))
+        return nf_fail(NF_BAD_VALUE, "p must be a probability in 0..1, got %g", transform->probability);
+    return NF_OK;
+}
+
+nf_status nf_check_any_draw(const void *record, const nf_transform *transform, nf_extent in) {
+    (void)record, (void)transform, (void)in;
+    return NF_OK;
+}
+
+nf_status nf_need_color(const nf_transform *transform, int64_t channels, const char *name) {
+    if (channels != 3 && channels != 1 && transform->probability > 0)
+        return nf_fail(NF_BAD_VALUE, "%s needs images with 3 channels (or 1), got %lld", name, (long long)channels);
+    return NF_OK;
+}
+
+double nf_draw_range(nf_range range, nf_random *random) {
+    double value = range.low + (range.high - range.low) * nf_random_uniform(random);
+    return value < range.high ? value : range.high; /* rounding must not leave the range */
+}
+
+void nf_draw_switch(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
+    (void)in;
+    *(nf_switch *)record = (nf_switch){.applied = nf_random_uniform(random) < transform->probability};
+}
+
+/* ---- Checks ---- */
+
+nf_status nf_transform_check(const nf_transform *transform) {
+    if ((int)transform->kind < 0 || transform->kind >= (int)KINDS)
+        return nf_fail(NF_BAD_VALUE, "unknown kind of transform: %d", (int)transform->kind);
+    return TYPES[transform->kind]->check(transform);
+}
+
+static nf_status check_recipe(const nf_recipe *recipe) {
+    if (recipe->count < 0 || recipe->count > NF_MAX_TRANSFORMS)
+        return nf_fail(NF_BAD_VALUE, "a recipe may have up to %d operations, got %lld", NF_MAX_TRANSFORMS,
+                       (long long)recipe->count);
+    if (recipe->views < 1 || recipe->views > NF_MAX_VIEWS)
+        return nf_fail(NF_BAD_VALUE, "views must be in 1..%d, got %lld", NF_MAX_VIEWS, (long long)recipe->views);
+    for (int64_t i = 0; i < recipe->count; i++)
+        NF_TRY(nf_transform_check(&recipe->transforms[i]));
+    return NF_OK;
+}
+
+size_t nf_recipe_record_size(const nf_recipe *recipe) {
+    size_t size = 0;
+    for (int64_t i = 0; i < recipe->count; i++)
+        size += TYPES[recipe->transforms[i].kind]->draw_size;
+    return size;
+}
+
+static nf_status plan_transform(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
+    *out = in;
+    const nf_transform_type *type = TYPES[transform->kind];
+    return type->plan ? type->plan(out, transform, in, channels) : NF_OK;
+}
+
+nf_status nf_recipe_view_size(int64_t *height, int64_t *width, const nf_recipe *recipe, int64_t image_height,
+                              int64_t image_width) {
+    NF_TRY(check_recipe(recipe));
+    nf_extent extent = {image_height, image_width};
+    for (int64_t i = 0; i < recipe->count; i++)
+        NF_TRY(plan_transform(&extent, &recipe->transforms[i], extent, recipe->channels));
+    *height = extent.height;
+    *width = extent.width;
+    return NF_OK;
+}
+
+static nf_status check_image_size(nf_extent size, int64_t n) {
+    if (size.height < 1 || size.width < 1 || size.height > INT32_MAX / 4 || size.width > INT32_MAX / 4)
+        return nf_fail(NF_BAD_VALUE, "images must have 1..%d rows and columns, got %lld x %lld for image %lld",
+                       INT32_MAX / 4, (long long)size.height, (long long)size.width, (long long)n);
+    return NF_OK;
+}
+
+/* Are the recipe and the images fit for each other? `views`: what becomes of them; `room`: the largest extent of the
+ * planes on the way; `scratch_size`: the most that a transform needs. */
+static nf_status plan_recipe(nf_extent *views, nf_extent *room, size_t *scratch_size, const nf_recipe *recipe,
+                             const nf_image *images, int64_t count) {
+    NF_TRY(check_recipe(recipe));
+    if (recipe->channels < 1)
+        return nf_fail(NF_BAD_VALUE, "images must have at least one channel, got %lld", (long long)recipe->channels);
+    *views = *room = (nf_extent){0, 0};
+    *scratch_size = 0;
+    size_t most = 0;
+    nf_extent previous = {0, 0};
+    for (int64_t n = 0; n < count; n++) {
+        nf_extent extent = {images[n].height, images[n].width};
+        if (n > 0 && extent.height == previous.height && extent.width == previous.width)
+            continue;
+        previous = extent;
+        NF_TRY(check_image_size(extent, n));
+        bool loaded = false;
+        for (int64_t i = 0; i <= recipe->count; i++) {
+            const nf_transform *transform = &recipe->transforms[i];
+            /* a crop that comes first reads the caller's image; all else works on planes */
+            loaded = loaded || i == recipe->count || transform->kind != NF_RANDOM_RESIZED_CROP;
+            if (loaded && nf_plane_size(extent) > most)
+                most = nf_plane_size(*room = extent);
+            if (i == recipe->count)
+                break;
+            const nf_transform_type *type = TYPES[transform->kind];
+            size_t size = type->scratch_size ? type->scratch_size(transform, extent, recipe->channels) : 0;
+            *scratch_size = size > *scratch_size ? size : *scratch_size;
+            NF_TRY(plan_transform(&extent, transform, extent, recipe->channels));
+            loaded = true;
+        }
+        if (n > 0 && (extent.height != views->height || extent.width != views->width))
+            return nf_fail(NF_BAD_VALUE,
+                           "images of different sizes need a recipe with RandomResizedCrop: image %lld gives views of "
+                           "%lld x %lld, those before it %lld x %lld",
+                           (long long)n, (long long)extent.height, (long long)extent.width, (long long)views->height,
+                           (long long)views->width);
+        *views = extent;
+    }
+    return NF_OK;
+}
+
+/* ---- Drawing ---- */
+
+typedef struct sample_job {
+    char *records;
+    size_t record_size;
+    const nf_recipe *recipe;
+    const nf_image *images;
+    const int64_t *indices;
+    int64_t count;
+    uint64_t seed;
+    uint32_t epoch;
+} sample_job;
+
+enum { SAMPLES_PER_TASK = 64 };
+
+static void draw_record(const sample_job *job, int64_t view, int64_t n) {
+    const nf_recipe *recipe = job->recipe;
+    char *record = job->records + (size_t)(view * job->count + n) * job->record_size;
+    nf_extent extent = {job->images[n].height, job->images[n].width};
+    for (int64_t i = 0; i < recipe->count; i++) {
+        const nf_transform *transform = &recipe->transforms[i];
+        const nf_transform_type *type = TYPES[transform->kind];
+        nf_random random =
+            nf_random_at(job->seed, job->epoch, (uint64_t)job->indices[n], (uint32_t)(view * NF_MAX_TRANSFORMS + i));
+        type->draw(record, transform, extent, &random);
+        record += type->draw_size;
+        (void)plan_transform(&extent, transform, extent, recipe->channels);
+    }
+}
+
+static void sample_some(void *context, int64_t task, int worker) {
+    (void)worker;
+    const sample_job *job = context;
+    int64_t begin = task * SAMPLES_PER_TASK;
+    int64_t end = begin + SAMPLES_PER_TASK < job->count ? begin + SAMPLES_PER_TASK : job->count;
+    for (int64_t n = begin; n < end; n++)
+        for (int64_t view = 0; view < job->recipe->views; view++)
+            draw_record(job, view, n);
+}
+
+nf_status nf_recipe_sample(void *records, const nf_recipe *recipe, const nf_image *images, const int64_t *indices,
+                           int64_t count, uint64_t seed, uint32_t epoch) {
+    nf_extent views, room;
+    size_t scratch_size;
+    NF_TRY(plan_recipe(&views, &room, &scratch_size, recipe, images, count));
+    for (int64_t n = 0; n < count; n++)
+        if (indices[n] < 0)
+            return nf_fail(NF_BAD_VALUE, "indices must be >= 0, got %lld", (long long)indices[n]);
+    sample_job job = {.records = records,
+                      .record_size = nf_recipe_record_size(recipe),
+                      .recipe = recipe,
+                      .images = images,
+                      .indices = indices,
+                      .count = count,
+                      .seed = seed,
+                      .epoch = epoch};
+    return nf_parallel(sample_some, &job, (count + SAMPLES_PER_TASK - 1) / SAMPLES_PER_TASK, NF_MAX_THREADS);
+}
+
+/* ---- Applying ---- */
+
+typedef struct apply_job {
+    nf_view views[NF_MAX_THREADS];
+    float *out;
+    float *scale, *offset;
+    const nf_recipe *recipe;
+    const nf_image *images;
+    const char *records;
+    size_t record_size;
+    int64_t count;
+    nf_extent extent; /* of the views */
+} apply_job;
+
+static nf_status check_record(const apply_job *job, int64_t view, int64_t n) {
+    const nf_recipe *recipe = job->recipe;
+    const char *record = job->records + (size_t)(view * job->count + n) * job->record_size;
+    nf_extent extent = {job->images[n].height, job->images[n].width};
+    for (int64_t i = 0; i < recipe->count; i++) {
+        const nf_transform *transform = &recipe->transforms[i];
+        const nf_transform_type *type = TYPES[transform->kind];
+        NF_TRY(type->check_draw(record, transform, extent));
+        record += type->draw_size;
+        NF_TRY(plan_transform(&extent, transform, extent, recipe->channels));
+    }
+    return NF_OK;
+}
+
+static void apply_one(void *context, int64_t task, int worker) {
+    apply_job *job = context;
+    const nf_recipe *recipe = job->recipe;
+    int64_t n = task / recipe->views, index = task % recipe->views * job->count + n;
+    nf_view *view = &job->views[worker];
+    nf_view_start(view, job->images[n].pixels, (nf_extent){job->images[n].height, job->images[n].width});
+    const char *record = job->records + (size_t)index * job->record_size;
+    for (int64_t i = 0; i < recipe->count; i++) {
+        const nf_transform *transform = &recipe->transforms[i];
+        const nf_transform_type *type = TYPES[transform->kind];
+        const char *next = record + type->draw_size;
+        if (transform->kind == NF_RANDOM_RESIZED_CROP && i + 1 < recipe->count &&
+            recipe->transforms[i + 1].kind == NF_HORIZONTAL_FLIP) {
+            /* a flip right after a crop costs nothing if the crop runs its columns backwards */
+            nf_extent out = {transform->crop.height, transform->crop.width};
+            nf_view_crop(view, *(const nf_box *)record, out, transform->crop.interpolation,
+                         ((const nf_switch *)next)->applied != 0);
+            next += nf_flip_type.draw_size;
+            i++;
+        } else {
+            type->apply(view, transform, record);
+        }
+        record = next;
+    }
+    int64_t size = job->extent.height * job->extent.width * recipe->channels;
+    nf_view_normalize(job->out + index * size, view, job->scale, job->offset);
+}
+
+static nf_status apply_all(apply_job *job, nf_extent room, size_t scratch_size) {
+    const nf_recipe *recipe = job->recipe;
+    NF_TRY(nf_normalize_weights(job->scale, job->offset, recipe->mean, recipe->std, recipe->channels));
+    for (int64_t view = 0; view < recipe->views; view++)
+        for (int64_t n = 0; n < job->count; n++)
+            NF_TRY(check_record(job, view, n));
+    int workers = nf_workers(recipe->views * job->count);
+    void *memory;
+    NF_TRY(nf_views_alloc(job->views, &memory, workers, room, recipe->channels, scratch_size));
+    nf_status status = nf_parallel(apply_one, job, recipe->views * job->count, workers);
+    nf_free(memory);
+    return status;
+}
+
+nf_status nf_recipe_apply(float *views, const nf_recipe *recipe, const nf_image *images, const void *records,
+                          int64_t count) {
+    apply_job job = {.out = views, .recipe = recipe, .images = images, .records = records, .count = count};
+    nf_extent room;
+    size_t scratch_size;
+    NF_TRY(plan_recipe(&job.extent, &room, &scratch_size, recipe, images, count));
+    job.record_size = nf_recipe_record_size(recipe);
+    void *weights;
+    NF_TRY(nf_alloc(&weights, 2 * (size_t)recipe->channels * sizeof(float)));
+    job.scale = weights;
+    job.offset = job.scale + recipe->channels;
+    nf_status status = apply_all(&job, room, scratch_size);
+    nf_free(weights);
+    return status;
+}

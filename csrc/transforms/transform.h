@@ -1,0 +1,43 @@
+/* What a recipe needs to know of each kind of transform. One row per kind in recipe.c. */
+#ifndef NF_TRANSFORMS_TRANSFORM_H
+#define NF_TRANSFORMS_TRANSFORM_H
+
+#include "../core/random.h"
+#include "view.h"
+
+typedef struct nf_transform_type {
+    size_t draw_size; /* a multiple of 8 */
+    /* Are the transform's values in range? */
+    nf_status (*check)(const nf_transform *transform);
+    /* Can it work on images of this size, and of what size is the result? NULL: on all, and the same. */
+    nf_status (*plan)(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels);
+    size_t (*scratch_size)(const nf_transform *transform, nf_extent in, int64_t channels); /* NULL: none */
+    void (*draw)(void *record, const nf_transform *transform, nf_extent in, nf_random *random);
+    /* Can this draw, which may come from anywhere, be carried out? */
+    nf_status (*check_draw)(const void *record, const nf_transform *transform, nf_extent in);
+    void (*apply)(nf_view *view, const nf_transform *transform, const void *draw);
+} nf_transform_type;
+
+extern const nf_transform_type nf_crop_type, nf_flip_type, nf_jitter_type, nf_grayscale_type, nf_blur_type;
+
+/* Parts of the types. */
+nf_status nf_check_range(nf_range range, const char *name, double least, double most);
+nf_status nf_check_probability(const nf_transform *transform);
+nf_status nf_check_any_draw(const void *record, const nf_transform *transform,
+                            nf_extent in); /* nf_switch: all are fine */
+nf_status nf_need_color(const nf_transform *transform, int64_t channels, const char *name);
+double nf_draw_range(nf_range range, nf_random *random);
+void nf_draw_switch(void *record, const nf_transform *transform, nf_extent in, nf_random *random);
+
+/* Operations on a view that several files use. */
+size_t nf_crop_scratch_size(nf_extent in, int64_t channels, nf_extent out);
+void nf_view_crop(nf_view *view, nf_box box, nf_extent out, nf_interpolation interpolation, bool mirror);
+void nf_view_brightness(nf_view *view, double factor);
+void nf_view_contrast(nf_view *view, double factor);
+void nf_view_saturation(nf_view *view, double factor);
+void nf_view_hue(nf_view *view, double factor);
+nf_status nf_check_factor(double factor, const char *name);
+nf_status nf_check_hue(double factor);
+nf_status nf_check_color(nf_images shape, const char *operation);
+
+#endif

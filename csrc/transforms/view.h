@@ -1,0 +1,47 @@
+/* An image while operations work on it: planes of bytes, one per channel. Shared by all files of this folder. */
+#ifndef NF_TRANSFORMS_VIEW_H
+#define NF_TRANSFORMS_VIEW_H
+
+#include "../core/dispatch.h"
+#include "../core/memory.h"
+#include "../core/threads.h"
+
+typedef struct nf_extent {
+    int64_t height, width;
+} nf_extent;
+
+/* `pixels` holds the planes, `stride` bytes apart, with at least 64 bytes of padding after each, so that kernels need
+ * no tails; `spare` has the same room for operations that can't work in place. While `source` is set, the image is
+ * still the caller's, interleaved, and nothing is in `pixels`. */
+typedef struct nf_view {
+    const uint8_t *source;
+    uint8_t *pixels, *spare;
+    size_t stride;
+    int64_t height, width, channels;
+    void *scratch;
+} nf_view;
+
+/* Bytes of one plane with its padding, and of all a view's planes. */
+size_t nf_plane_size(nf_extent extent);
+
+/* Starts with an interleaved image, then makes planes of it, if that has not been done yet. */
+void nf_view_start(nf_view *view, const uint8_t *source, nf_extent extent);
+void nf_view_load(nf_view *view);
+
+/* `spare` has become the image, of this size. */
+void nf_view_swap(nf_view *view, nf_extent extent);
+
+/* Runs `operation` on each image of a batch, in parallel, and writes the results, each out_size bytes, interleaved.
+ * `room`: the largest extent on the way; `scratch_size`: bytes of view->scratch. */
+typedef void (*nf_view_operation)(nf_view *view, const void *arguments);
+nf_status nf_map_images(uint8_t *out, size_t out_size, const uint8_t *images, nf_images shape, nf_extent room,
+                        size_t scratch_size, nf_view_operation operation, const void *arguments);
+
+/* How many workers to make room for: no more than there are tasks. */
+int nf_workers(int64_t tasks);
+
+/* The workers' memory: two buffers of planes and scratch each, in one block for nf_free; none after a failure. */
+nf_status nf_views_alloc(nf_view views[NF_MAX_THREADS], void **memory, int workers, nf_extent room, int64_t channels,
+                         size_t scratch_size);
+
+#endif

@@ -1,0 +1,50 @@
+"""nearfar: contrastive representation learning for NumPy, with the compute in C."""
+
+from nearfar import data, layers, losses, measure, plot, transforms
+from nearfar._core import get_num_threads, set_num_threads
+from nearfar.checkpoint import load, save
+from nearfar.config import __version__, show_config
+from nearfar.encoders import convnet, resnet
+from nearfar.evaluation import evaluate
+from nearfar.gradient_caching import cached_gradients
+from nearfar.heads import projection_head
+from nearfar.losses import dcl, dclw, debiased_nt_xent, info_nce, n_pair, nt_xent, sup_con
+from nearfar.methods import SimCLR
+from nearfar.network import Network
+from nearfar.optim import LARS, SGD, AdamW, cosine_schedule, momentum_update
+from nearfar.train import fit
+
+__all__ = [
+    "LARS",
+    "SGD",
+    "AdamW",
+    "Network",
+    "SimCLR",
+    "__version__",
+    "cached_gradients",
+    "convnet",
+    "cosine_schedule",
+    "data",
+    "dcl",
+    "dclw",
+    "debiased_nt_xent",
+    "evaluate",
+    "fit",
+    "get_num_threads",
+    "info_nce",
+    "layers",
+    "load",
+    "losses",
+    "measure",
+    "momentum_update",
+    "n_pair",
+    "nt_xent",
+    "plot",
+    "projection_head",
+    "resnet",
+    "save",
+    "set_num_threads",
+    "show_config",
+    "sup_con",
+    "transforms",
+]

@@ -1,0 +1,151 @@
+from typing import final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+def get_num_threads() -> int: ...
+def set_num_threads(n: int, /) -> None: ...
+def config() -> dict[str, str | int]: ...
+
+# networks
+@final
+class Network:
+    """Layers are (kind, inputs, options): `inputs` are indices of earlier layers, -1 the network's input."""
+
+    def __new__(
+        cls,
+        layers: list[tuple[str, tuple[int, ...], dict[str, float]]],
+        in_shape: tuple[int, ...],
+        conv_algo: str = "auto",
+    ) -> Network: ...
+    @property
+    def parameters(self) -> NDArray[np.float32]: ...
+    @property
+    def gradients(self) -> NDArray[np.float32]: ...
+    @property
+    def statistics(self) -> NDArray[np.float32]: ...
+    @property
+    def out_features(self) -> int: ...
+    def slots(self) -> list[tuple[int, str, int, tuple[int, ...]]]: ...
+    def statistic_slots(self) -> list[tuple[int, str, int, tuple[int, ...]]]: ...
+    def forward(self, x: ArrayLike, training: bool, groups: int) -> NDArray[np.float32]: ...
+    def backward(self, d_y: ArrayLike, input_gradient: bool, accumulate: bool) -> NDArray[np.float32] | None: ...
+    def memory_bytes(self, n: int, h: int, w: int, training: bool, groups: int, /) -> int: ...
+
+# losses
+def info_nce(
+    query: ArrayLike,
+    key: ArrayLike,
+    negatives: ArrayLike | None,
+    temperature: float,
+    symmetric: bool,
+    normalize: bool,
+    /,
+) -> tuple[float, NDArray, NDArray, NDArray | None, float]: ...
+def nt_xent(z: ArrayLike, temperature: float, normalize: bool, /) -> tuple[float, NDArray, float]: ...
+def dcl(z: ArrayLike, temperature: float, sigma: float, normalize: bool, /) -> tuple[float, NDArray, float]: ...
+def debiased_nt_xent(
+    z: ArrayLike, temperature: float, tau_plus: float, beta: float, /
+) -> tuple[float, NDArray, float]: ...
+def sup_con(
+    z: ArrayLike, labels: ArrayLike, inside: bool, temperature: float, normalize: bool, /
+) -> tuple[float, NDArray, float]: ...
+
+# transforms
+def resized_crop(
+    image: ArrayLike,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    out_height: int,
+    out_width: int,
+    interpolation: int,
+    /,
+) -> NDArray[np.uint8]: ...
+def hflip(image: ArrayLike, /) -> NDArray[np.uint8]: ...
+def adjust_brightness(image: ArrayLike, factor: float, /) -> NDArray[np.uint8]: ...
+def adjust_contrast(image: ArrayLike, factor: float, /) -> NDArray[np.uint8]: ...
+def adjust_saturation(image: ArrayLike, factor: float, /) -> NDArray[np.uint8]: ...
+def adjust_hue(image: ArrayLike, factor: float, /) -> NDArray[np.uint8]: ...
+def rgb_to_grayscale(image: ArrayLike, channels: int, /) -> NDArray[np.uint8]: ...
+def gaussian_blur(
+    image: ArrayLike, kernel_height: int, kernel_width: int, sigma_y: float, sigma_x: float, /
+) -> NDArray[np.uint8]: ...
+def normalize(image: ArrayLike, mean: ArrayLike, std: ArrayLike, /) -> NDArray[np.float32]: ...
+
+# A transform is a row of 10 numbers: its kind, its probability, then the fields of its struct in nearfar.h. Records are
+# bytes (views, count, size of a record).
+def check_transforms(rows: ArrayLike, /) -> int: ...
+def recipe_sample(
+    rows: ArrayLike,
+    views: int,
+    channels: int,
+    sizes: ArrayLike,
+    indices: ArrayLike,
+    seed: int,
+    epoch: int,
+    /,
+) -> NDArray[np.uint8]: ...
+def recipe_apply(
+    rows: ArrayLike,
+    views: int,
+    images: ArrayLike | list[ArrayLike],
+    records: ArrayLike,
+    mean: ArrayLike,
+    std: ArrayLike,
+    out: NDArray[np.float32] | None,
+    /,
+) -> NDArray[np.float32]: ...
+
+# optimisers: state and parameters are changed in place
+def sgd_step(
+    parameters: NDArray[np.float32],
+    buffer: NDArray[np.float32] | None,
+    gradients: ArrayLike,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool,
+    /,
+) -> None: ...
+def adamw_step(
+    parameters: NDArray[np.float32],
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    gradients: ArrayLike,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    /,
+) -> None: ...
+def lars_step(
+    parameters: NDArray[np.float32],
+    buffer: NDArray[np.float32] | None,
+    gradients: ArrayLike,
+    slots: ArrayLike,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool,
+    trust_coefficient: float,
+    eps: float,
+    /,
+) -> None: ...
+def momentum_update(key: NDArray[np.float32], query: ArrayLike, m: float, /) -> None: ...
+
+# measures
+def knn_search(train_v: ArrayLike, test_v: ArrayLike, k: int, /) -> tuple[NDArray[np.int64], NDArray[np.float32]]: ...
+def knn_vote(
+    indices: ArrayLike, similarities: ArrayLike, train_y: ArrayLike, classes: int, temperature: float, /
+) -> NDArray[np.int64]: ...
+def uniformity(x: ArrayLike, t: float, /) -> float: ...
+
+# for tests
+def _philox(counter: tuple[int, int, int, int], key: tuple[int, int], /) -> tuple[int, int, int, int]: ...
+def _draw(kind: str, seed: int, epoch: int, index: int, stream: int, count: int, below: int = 1, /) -> list[float]: ...
+def _kernel_exp(x: ArrayLike, /) -> NDArray: ...
+def _alloc_fail_at(n: int, /) -> None: ...

@@ -1,0 +1,68 @@
+"""Reading the arguments of transforms: numbers, sizes and ranges, with errors that name the argument."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+INTERPOLATIONS = {"bilinear": 0, "bicubic": 1}
+
+
+def integer(value, name, least=-(2**31), below=2**31) -> int:
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if not least <= integer < below:
+        raise ValueError(f"{name} must be in {least}..{below - 1}, got {integer}")
+    return integer
+
+
+def number(value, name) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+
+
+def size_of(size, name="size") -> tuple[int, int]:
+    """(height, width) from an integer or a pair."""
+    if isinstance(size, (tuple, list)):
+        if len(size) != 2:
+            raise ValueError(f"{name} must be an integer or a pair (height, width), got {size!r}")
+        return integer(size[0], name), integer(size[1], name)
+    return (integer(size, name),) * 2
+
+
+def range_of(value, name) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{name} must be a pair (low, high), got {value!r}")
+    return number(value[0], name), number(value[1], name)
+
+
+def factor_range(value, name) -> tuple[float, float]:
+    """The range of a factor: (max(0, 1 - x), 1 + x) for a number x, as torchvision has it."""
+    if isinstance(value, (tuple, list)):
+        return range_of(value, name)
+    spread = number(value, name)
+    if not spread >= 0:
+        raise ValueError(f"{name} must be >= 0, or a pair (low, high), got {spread:g}")
+    return max(0.0, 1.0 - spread), 1.0 + spread
+
+
+def interpolation_of(name) -> int:
+    if name not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {', '.join(map(repr, INTERPOLATIONS))}, got {name!r}")
+    return INTERPOLATIONS[name]
+
+
+def per_channel(value, name, channels, default) -> np.ndarray:
+    if value is None:
+        value = default
+    values = np.asarray(value, dtype=np.float64)
+    if values.ndim > 1 or values.size not in (1, channels):
+        raise ValueError(f"{name} must be a number or one number per channel ({channels}), got {value!r}")
+    return np.broadcast_to(values, channels).copy()

@@ -1,0 +1,320 @@
+"""Operations on one image or a batch of equal ones, with torchvision's names: the functions of nearfar.transforms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nearfar import _core
+from nearfar.arguments import integer, interpolation_of, number, per_channel, range_of, size_of
+
+
+def _images(image, name="image") -> np.ndarray:
+    """As an array that the core takes, so that what it says of a wrong one is about what was passed in."""
+    if isinstance(image, np.ndarray):
+        return image
+    return np.asarray(image)
+
+
+def resized_crop(image, top, left, height, width, size, interpolation="bilinear"):
+    """Cut a box out of an image and resize it.
+
+    The filter is widened by the scale when the box shrinks (antialiasing), as in Pillow.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    top, left, height, width : int
+        The box, in pixels. It must lie within the image.
+    size : int or (int, int)
+        Height and width of the result, 1..16384.
+    interpolation : {"bilinear", "bicubic"}
+
+    Returns
+    -------
+    uint8 array of the same kind.
+
+    Raises
+    ------
+    TypeError
+        If the image is not uint8.
+    ValueError
+        If the box does not lie within the image, or the size is out of range.
+
+    References
+    ----------
+    Pillow, `Image.resize`; torchvision, `resized_crop`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    >>> resized_crop(image, 0, 0, 2, 4, size=(2, 2)).shape
+    (2, 2, 3)
+    """
+    out_height, out_width = size_of(size)
+    box = [integer(v, n) for v, n in ((top, "top"), (left, "left"), (height, "height"), (width, "width"))]
+    return _core.resized_crop(_images(image), *box, out_height, out_width, interpolation_of(interpolation))
+
+
+def resize(image, size, interpolation="bilinear"):
+    """Resize an image to `size` (int or (height, width)): `resized_crop` of all of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> resize(np.zeros((5, 8, 8, 3), np.uint8), 4).shape
+    (5, 4, 4, 3)
+    """
+    image = _images(image)
+    if not 2 <= image.ndim <= 4:
+        raise ValueError(f"image must have 2 to 4 dimensions, got {image.ndim}")
+    height, width = image.shape[-3:-1] if image.ndim > 2 else image.shape
+    return resized_crop(image, 0, 0, height, width, size, interpolation)
+
+
+def hflip(image):
+    """Mirror an image left to right.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+
+    Returns
+    -------
+    uint8 array of the same shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hflip(np.array([[1, 2, 3]], np.uint8))
+    array([[3, 2, 1]], dtype=uint8)
+    """
+    return _core.hflip(_images(image))
+
+
+def adjust_brightness(image, factor):
+    """Multiply an image by `factor`: clip(factor x), fractions dropped.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    factor : float
+        0..1e6; 0 gives black, 1 the image.
+
+    Returns
+    -------
+    uint8 array of the same shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or the factor out of range.
+
+    References
+    ----------
+    Pillow, `ImageEnhance.Brightness`; torchvision, `adjust_brightness`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adjust_brightness(np.array([[10, 200]], np.uint8), 1.5)
+    array([[ 15, 255]], dtype=uint8)
+    """
+    return _core.adjust_brightness(_images(image), number(factor, "factor"))
+
+
+def adjust_contrast(image, factor):
+    """Blend an image with its mean grey level m: clip(m + factor (x - m)), fractions dropped.
+
+    m is the rounded mean of the luma, or of all values unless there are three channels. Each image of a batch has its
+    own.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    factor : float
+        0..1e6; 0 gives plain grey, 1 the image.
+
+    Returns
+    -------
+    uint8 array of the same shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or the factor out of range.
+
+    References
+    ----------
+    Pillow, `ImageEnhance.Contrast`; torchvision, `adjust_contrast`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adjust_contrast(np.array([[50, 150]], np.uint8), 0.5)
+    array([[ 75, 125]], dtype=uint8)
+    """
+    return _core.adjust_contrast(_images(image), number(factor, "factor"))
+
+
+def adjust_saturation(image, factor):
+    """Blend each pixel with its luma g: clip(g + factor (x - g)), fractions dropped.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+        Three channels; one channel is returned as it is.
+    factor : float
+        0..1e6; 0 gives greyscale, 1 the image.
+
+    Returns
+    -------
+    uint8 array of the same shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8 or has another number of channels, or the factor is out of range.
+
+    References
+    ----------
+    Pillow, `ImageEnhance.Color`; torchvision, `adjust_saturation`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adjust_saturation(np.array([[[200, 100, 100]]], np.uint8), 0.0)
+    array([[[130, 130, 130]]], dtype=uint8)
+    """
+    return _core.adjust_saturation(_images(image), number(factor, "factor"))
+
+
+def adjust_hue(image, factor):
+    """Turn the hue of an image by `factor` turns, through HSV of 8 bits.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+        Three channels; one channel is returned as it is.
+    factor : float
+        -0.5..0.5.
+
+    Returns
+    -------
+    uint8 array of the same shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8 or has another number of channels, or the factor is out of range.
+
+    References
+    ----------
+    Pillow, `Image.convert("HSV")`; torchvision, `adjust_hue`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adjust_hue(np.array([[[255, 0, 0]]], np.uint8), 0.5)
+    array([[[  0, 255, 252]]], dtype=uint8)
+    """
+    return _core.adjust_hue(_images(image), number(factor, "factor"))
+
+
+def rgb_to_grayscale(image, channels=1):
+    """The luma of an image: (19595 r + 38470 g + 7471 b + 32768) / 65536, fraction dropped (ITU-R 601-2).
+
+    Parameters
+    ----------
+    image : uint8 array (H, W, C) or (N, H, W, C)
+        Three channels; one channel is taken as it is.
+    channels : {1, 3}
+        Of the result; three are equal.
+
+    Returns
+    -------
+    uint8 array (..., H, W, channels)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8 or has another number of channels.
+
+    References
+    ----------
+    Pillow, `Image.convert("L")`; torchvision, `rgb_to_grayscale`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rgb_to_grayscale(np.array([[[200, 100, 50]]], np.uint8))
+    array([[[124]]], dtype=uint8)
+    """
+    return _core.rgb_to_grayscale(_images(image), integer(channels, "channels"))
+
+
+def gaussian_blur(image, kernel_size, sigma=None):
+    """Blur with a Gaussian kernel, w(d) ~ exp(-d^2 / (2 sigma^2)), normalised; borders are reflected.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    kernel_size : int or (int, int)
+        Odd; a pair is (horizontal, vertical). Half of it must be smaller than the image.
+    sigma : float or (float, float), optional
+        > 0, in pixels; a pair is (horizontal, vertical). Default: 0.15 kernel_size + 0.35.
+
+    Returns
+    -------
+    uint8 array of the same shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or an argument out of range.
+
+    References
+    ----------
+    torchvision, `gaussian_blur`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gaussian_blur(np.array([[0, 0, 90, 0, 0]], np.uint8), (3, 1), 1.0)
+    array([[ 0, 25, 41, 25,  0]], dtype=uint8)
+    """
+    kernel_x, kernel_y = size_of(kernel_size, "kernel_size")
+    if sigma is None:
+        sigma = (0.15 * kernel_x + 0.35, 0.15 * kernel_y + 0.35)
+    sigma_x, sigma_y = range_of(sigma, "sigma") if isinstance(sigma, (tuple, list)) else (number(sigma, "sigma"),) * 2
+    return _core.gaussian_blur(_images(image), kernel_y, kernel_x, sigma_y, sigma_x)
+
+
+def normalize(image, mean, std):
+    """Scale an image to float32: (x / 255 - mean) / std.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    mean, std : float or sequence of one float per channel
+        In units of the full range, as torchvision's `Normalize` takes them; std > 0.
+
+    Returns
+    -------
+    float32 array of the same shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or mean or std do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> normalize(np.array([[0, 255]], np.uint8), 0.5, 0.5)
+    array([[-1.,  1.]], dtype=float32)
+    """
+    image = _images(image)
+    channels = image.shape[-1] if image.ndim > 2 else 1
+    values = (per_channel(v, n, channels, None) for v, n in ((mean, "mean"), (std, "std")))
+    return _core.normalize(image, *values)

@@ -1,0 +1,537 @@
+"""The losses as PyTorch modules; needs PyTorch (the extra ``torch``).
+
+Each module can take the place of the one that other packages have under that name, on the CPU: loss and gradient come
+from one call into C that reads the tensors where they are, and no matrix of all scores is stored. They are exact, not
+approximated, and give the same bits for any number of threads.
+
+What all modules share:
+
+- Tensors are dense, on the CPU, float32 or float64. float16 and bfloat16 are converted to float32, for which the loss
+  then is float32, too, and the gradients what the inputs are.
+- `temperature` is a number, or a tensor with one element, which gets its gradient if it requires one. A
+  `torch.nn.Parameter` becomes a parameter of the module: it can be trained, and is part of its `state_dict`.
+- Gradients cannot be differentiated again; trying to is a RuntimeError.
+- In `torch.compile` the losses run between the compiled parts.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+try:
+    import torch
+    from torch import Tensor
+except ImportError as error:
+    raise ImportError(f"nearfar.torch needs PyTorch ({error}): pip install 'nearfar[torch]'") from error
+
+from nearfar import losses
+
+__all__ = ["DCLLoss", "DCLWLoss", "InfoNCELoss", "NTXentLoss", "SupConLoss"]
+
+_HALF = (torch.float16, torch.bfloat16)
+_TYPES = (torch.float32, torch.float64, *_HALF)
+
+
+class _Gradient(torch.autograd.Function):
+    """``d_loss * gradient``, a function of `tensors` whose derivative nobody knows.
+
+    `torch.autograd.function.once_differentiable` would take the gradient for a constant if `d_loss` is one: a penalty
+    on it would silently have no effect.
+    """
+
+    @staticmethod
+    def forward(ctx, d_loss, gradient, *tensors):
+        return d_loss * gradient
+
+    @staticmethod
+    def backward(ctx, d_gradient):
+        raise RuntimeError("losses of nearfar.torch can be differentiated once: there is no gradient of their gradient")
+
+
+class _Loss(torch.autograd.Function):
+    """The loss of `tensors`; `function` takes their arrays and gives the loss and its gradient for each of them."""
+
+    @staticmethod
+    def forward(ctx, function, *tensors):
+        loss, gradients = function(*(tensor.numpy(force=True) for tensor in tensors))
+        gradients = (
+            torch.as_tensor(gradient, dtype=tensor.dtype).reshape(tensor.shape)
+            for gradient, tensor in zip(gradients, tensors, strict=True)
+        )
+        ctx.save_for_backward(*gradients, *tensors)
+        return torch.tensor(loss, dtype=tensors[0].dtype)
+
+    @staticmethod
+    def backward(ctx, d_loss):
+        count = len(ctx.saved_tensors) // 2
+        gradients, tensors = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        needed = ctx.needs_input_grad[1:]
+        return None, *(
+            _Gradient.apply(d_loss, gradient, *tensors) if need else None
+            for gradient, need in zip(gradients, needed, strict=True)
+        )
+
+
+def _prepare(tensor: Any, name: str) -> Tensor:
+    """`tensor`, if the losses can read it, in a type that NumPy has."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name} must be on the CPU, got device {tensor.device}")
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{name} must be dense, got layout {tensor.layout}")
+    if tensor.dtype not in _TYPES:
+        raise TypeError(f"{name} must be float32, float64, float16 or bfloat16, got dtype {tensor.dtype}")
+    return tensor.float() if tensor.dtype in _HALF else tensor
+
+
+def _evaluate(function: Callable, temperature: float | Tensor, **embeddings: Tensor) -> Tensor:
+    """The loss by `function`, which gets the arrays of `embeddings` and then the temperature, with what it returns."""
+    tensors = {name: _prepare(tensor, name) for name, tensor in embeddings.items()}
+    (first, reference), *others = tensors.items()
+    for name, tensor in others:
+        if tensor.dtype != reference.dtype:
+            raise TypeError(f"{name} must have {first}'s dtype {reference.dtype}, got {tensor.dtype}")
+    if isinstance(temperature, Tensor):
+        temperature = _prepare(temperature, "temperature")
+    else:
+        temperature = torch.tensor(temperature, dtype=torch.float64)
+    apply = _uncompiled_apply() if torch.compiler.is_compiling() else _Loss.apply
+    return apply(function, *tensors.values(), temperature)
+
+
+_uncompiled = None
+
+
+def _uncompiled_apply() -> Callable:
+    """`_Loss.apply`, around which `torch.compile` goes; as a decorator it would load the compiler for everyone, which
+    takes as long as torch itself."""
+    global _uncompiled
+    if _uncompiled is None:
+        _uncompiled = torch.compiler.disable(_Loss.apply)
+    return _uncompiled
+
+
+def _check_temperature(temperature: float | Tensor) -> float | Tensor:
+    if isinstance(temperature, Tensor):
+        if temperature.numel() != 1:
+            raise ValueError(
+                f"temperature must be a number or a tensor with one element, got shape {tuple(temperature.shape)}"
+            )
+        value = _prepare(temperature, "temperature").item()
+    else:
+        temperature = value = float(temperature)
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"temperature must be finite and > 0, got {value:g}")
+    return temperature
+
+
+def _check_same_shape(tensor: Tensor, name: str, reference: Tensor, first: str) -> None:
+    if reference.ndim != 2:
+        raise ValueError(f"{first} must be (N, D), got shape {tuple(reference.shape)}")
+    if tensor.shape != reference.shape:
+        raise ValueError(f"{name} must have {first}'s shape {tuple(reference.shape)}, got {tuple(tensor.shape)}")
+
+
+def _check_one_process(gather_distributed: bool) -> None:
+    if gather_distributed:
+        raise ValueError("gather_distributed must be False: negatives come from this process alone")
+
+
+class _LossModule(torch.nn.Module):
+    """A loss with a temperature, and how it shows: options that have their default are left out."""
+
+    def __init__(self, temperature: float | Tensor, normalize: bool):
+        super().__init__()
+        self.temperature = _check_temperature(temperature)
+        self.normalize = bool(normalize)
+
+    def _of_views(self, loss_function: Callable, views: Sequence[Tensor], **options: Any) -> Tensor:
+        """The loss of views out0, out1, ..."""
+        named = {f"out{index}": view for index, view in enumerate(views)}
+        for name, view in named.items():
+            _prepare(view, name)
+            _check_same_shape(view, name, views[0], "out0")
+
+        def function(*arrays):
+            *stacked, temperature = arrays
+            loss, (d_z, d_temperature) = loss_function(
+                np.stack(stacked),
+                temperature=temperature.item(),
+                normalize=self.normalize,
+                temperature_gradient=True,
+                **options,
+            )
+            return loss, (*d_z, d_temperature)
+
+        return _evaluate(function, self.temperature, **named)
+
+    def extra_repr(self) -> str:
+        value = self.temperature
+        shown = [f"{type(value).__name__}({value.item():g})" if isinstance(value, Tensor) else f"{value:g}"]
+        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
+            option = getattr(self, name, parameter.default)
+            if name != "temperature" and option != parameter.default:
+                shown.append(f"{name}={option!r}")
+        return "temperature=" + ", ".join(shown)
+
+
+class NTXentLoss(_LossModule):
+    """NT-Xent, the loss of SimCLR: tell the other views of a sample from all views of all other samples.
+
+    Constructor and call are those of lightly's `NTXentLoss`, and so is the value. The formula is in `nearfar.nt_xent`.
+
+    Parameters
+    ----------
+    temperature : float or tensor
+        > 0. A tensor with one element gets its gradient if it requires one.
+    memory_bank_size : int
+        Only 0: there is no memory bank. Pass negatives of your own to `InfoNCELoss`.
+    gather_distributed : bool
+        Only False: negatives come from this process alone.
+    normalize : bool
+        Scale embeddings to length 1 first, so that products are cosines.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as said; when called, if tensors differ in shape or type, are not (N, D), not on the CPU
+        or not of floats, or hold NaN or infinity.
+
+    See Also
+    --------
+    nearfar.torch : Types of tensors, trainable temperatures, and other things that all modules share.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearfar.torch import NTXentLoss
+    >>> out0, out1 = torch.eye(4, requires_grad=True), torch.eye(4)
+    >>> criterion = NTXentLoss(temperature=0.5)
+    >>> loss = criterion(out0, out1)
+    >>> loss.backward()
+    >>> round(loss.item(), 4), out0.grad.shape
+    (0.5944, torch.Size([4, 4]))
+    """
+
+    def __init__(
+        self,
+        temperature: float | Tensor = 0.5,
+        memory_bank_size: int = 0,
+        gather_distributed: bool = False,
+        *,
+        normalize: bool = True,
+    ):
+        super().__init__(temperature, normalize)
+        if memory_bank_size != 0:
+            raise ValueError(
+                f"memory_bank_size must be 0, got {memory_bank_size}: pass negatives of your own to InfoNCELoss"
+            )
+        _check_one_process(gather_distributed)
+
+    def forward(self, out0: Tensor, out1: Tensor, *more: Tensor) -> Tensor:
+        """The mean over all embeddings, in nats.
+
+        Parameters
+        ----------
+        out0, out1, *more : Tensor, (N, D)
+            Embeddings of two views of N samples, or of more: row i of each belongs to sample i.
+
+        Returns
+        -------
+        Tensor, 0-D
+        """
+        return self._of_views(losses.nt_xent, (out0, out1, *more))
+
+
+class InfoNCELoss(_LossModule):
+    """InfoNCE: tell the positive key of each query from negatives.
+
+    Constructor and call are those of `InfoNCE` in the package info-nce-pytorch, and so is the value. The formula is in
+    `nearfar.info_nce`.
+
+    Parameters
+    ----------
+    temperature : float or tensor
+        > 0. A tensor with one element gets its gradient if it requires one.
+    reduction : {"mean", "sum"}
+        Mean or sum over the queries.
+    negative_mode : {"unpaired", "paired"}
+        Whether all queries share the negatives, (K, D), or each has its own, (N, K, D).
+    symmetric : bool
+        The mean of both directions: each query among the keys, and each key among the queries. Not with negatives.
+    normalize : bool
+        Scale embeddings to length 1 first, so that products are cosines.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as said; when called, if shapes do not fit, types differ, or tensors are not on the CPU
+        or not of floats, or hold NaN or infinity.
+
+    See Also
+    --------
+    nearfar.torch : Types of tensors, trainable temperatures, and other things that all modules share.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearfar.torch import InfoNCELoss
+    >>> query, positive_key = torch.eye(4, requires_grad=True), torch.eye(4)
+    >>> criterion = InfoNCELoss(temperature=torch.nn.Parameter(torch.tensor(0.5)))
+    >>> loss = criterion(query, positive_key)
+    >>> loss.backward()
+    >>> round(loss.item(), 4), round(criterion.temperature.grad.item(), 4)
+    (0.3408, 1.1551)
+    >>> negative_keys = -torch.ones(10, 4)
+    >>> round(criterion(query, positive_key, negative_keys).item(), 4)
+    0.404
+    """
+
+    def __init__(
+        self,
+        temperature: float | Tensor = 0.1,
+        reduction: str = "mean",
+        negative_mode: str = "unpaired",
+        *,
+        symmetric: bool = False,
+        normalize: bool = True,
+    ):
+        super().__init__(temperature, normalize)
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        if negative_mode not in ("unpaired", "paired"):
+            raise ValueError(f"negative_mode must be 'unpaired' or 'paired', got {negative_mode!r}")
+        self.reduction, self.negative_mode, self.symmetric = reduction, negative_mode, bool(symmetric)
+
+    def forward(self, query: Tensor, positive_key: Tensor, negative_keys: Tensor | None = None) -> Tensor:
+        """The mean (or sum) over the queries, in nats.
+
+        Parameters
+        ----------
+        query, positive_key : Tensor, (N, D)
+            Row i of `positive_key` is the positive of row i of `query`.
+        negative_keys : Tensor, (K, D) or (N, K, D), optional
+            By `negative_mode`. Without them, the negatives of a query are the other samples' keys.
+
+        Returns
+        -------
+        Tensor, 0-D
+        """
+        embeddings = {"query": query, "positive_key": positive_key}
+        if negative_keys is not None:
+            embeddings["negative_keys"] = negative_keys
+        for name, tensor in embeddings.items():
+            _prepare(tensor, name)
+        _check_same_shape(positive_key, "positive_key", query, "query")
+        if negative_keys is not None:
+            if self.symmetric:
+                raise ValueError("symmetric=True needs in-batch negatives: negative_keys must be None")
+            self._check_negatives(negative_keys, query)
+
+        def function(query, key, *rest):
+            *negatives, temperature = rest
+            return losses.info_nce(
+                query,
+                key,
+                temperature.item(),
+                negatives=negatives[0] if negatives else None,
+                symmetric=self.symmetric,
+                normalize=self.normalize,
+                temperature_gradient=True,
+            )
+
+        loss = _evaluate(function, self.temperature, **embeddings)
+        return loss * len(query) if self.reduction == "sum" else loss
+
+    def _check_negatives(self, negative_keys: Tensor, query: Tensor) -> None:
+        (samples, width), shape = query.shape, tuple(negative_keys.shape)
+        if self.negative_mode == "unpaired":
+            fits, wanted = len(shape) == 2 and shape[1] == width, f"(K, {width})"
+        else:
+            fits = len(shape) == 3 and (shape[0], shape[2]) == (samples, width)
+            wanted = f"({samples}, K, {width})"
+        if not fits:
+            raise ValueError(f"negative_keys must be {wanted} for negative_mode {self.negative_mode!r}, got {shape}")
+
+
+class SupConLoss(_LossModule):
+    """SupCon, the supervised contrastive loss: tell all embeddings of one's own class from those of other classes.
+
+    Constructor and call are those of lightly's `SupConLoss`, and so is the value. The formulas are in
+    `nearfar.sup_con`.
+
+    Parameters
+    ----------
+    temperature : float or tensor
+        > 0. A tensor with one element gets its gradient if it requires one.
+    gather_distributed : bool
+        Only False: negatives come from this process alone.
+    rescale : bool
+        Multiply the loss by the temperature.
+    positives : "out" or "in"
+        Where the mean over the positives is taken: outside the logarithm, as lightly does, or inside.
+    normalize : bool
+        Scale embeddings to length 1 first, so that products are cosines.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as said; when called, if tensors differ in shape or type, are not (N, D), not on the CPU
+        or not of floats, or hold NaN or infinity, or `labels` are not N integers.
+
+    See Also
+    --------
+    nearfar.torch : Types of tensors, trainable temperatures, and other things that all modules share.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearfar.torch import SupConLoss
+    >>> out0, out1 = torch.eye(4, requires_grad=True), torch.eye(4)
+    >>> loss = SupConLoss(temperature=0.5)(out0, out1, torch.tensor([0, 0, 1, 1]))
+    >>> loss.backward()
+    >>> round(loss.item(), 4), out0.grad.shape
+    (0.9639, torch.Size([4, 4]))
+    """
+
+    def __init__(
+        self,
+        temperature: float | Tensor = 0.5,
+        gather_distributed: bool = False,
+        rescale: bool = True,
+        *,
+        positives: str = "out",
+        normalize: bool = True,
+    ):
+        super().__init__(temperature, normalize)
+        _check_one_process(gather_distributed)
+        if positives not in ("out", "in"):
+            raise ValueError(f"positives must be 'out' or 'in', got {positives!r}")
+        self.rescale, self.positives = bool(rescale), positives
+
+    def forward(self, out0: Tensor, out1: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The mean over all embeddings, in nats, times the temperature with `rescale`.
+
+        Parameters
+        ----------
+        out0, out1 : Tensor, (N, D)
+            Embeddings of two views of N samples.
+        labels : Tensor of int, (N,), optional
+            The class of each sample. Without, each is its own, which is `NTXentLoss`.
+
+        Returns
+        -------
+        Tensor, 0-D
+        """
+        _check_same_shape(_prepare(out0, "out0"), "out0", out0, "out0")
+        classes = _check_labels(labels, len(out0)) if labels is not None else torch.arange(len(out0))
+        options = {"labels": classes.numpy(), "positives": self.positives}
+        loss = self._of_views(losses.sup_con, (out0, out1), **options)
+        if not self.rescale:
+            return loss
+        scale = self.temperature
+        return loss * (scale.to(loss.dtype).reshape(()) if isinstance(scale, Tensor) else scale)
+
+
+class DCLLoss(_LossModule):
+    """DCL, the decoupled contrastive loss: NT-Xent without the positives in the denominator.
+
+    Constructor and call are those of lightly's `DCLLoss`. The value is that of the paper, as in `nearfar.dcl`: one
+    logarithm for the negatives of both views. Versions of lightly that add up two, one for each view, differ.
+
+    Parameters
+    ----------
+    temperature, gather_distributed, normalize
+        As in `NTXentLoss`.
+    weight_fn : None
+        Only None: `DCLWLoss` has the weights of the paper.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `NTXentLoss`, and for fewer than two samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearfar.torch import DCLLoss
+    >>> round(DCLLoss()(torch.ones(8, 4), torch.ones(8, 4)).item(), 4)  # log(14)
+    2.6391
+    """
+
+    def __init__(
+        self,
+        temperature: float | Tensor = 0.1,
+        weight_fn: None = None,
+        gather_distributed: bool = False,
+        *,
+        normalize: bool = True,
+    ):
+        super().__init__(temperature, normalize)
+        if weight_fn is not None:
+            raise ValueError(f"weight_fn must be None, got {weight_fn!r}: DCLWLoss has the weights of the paper")
+        _check_one_process(gather_distributed)
+
+    def forward(self, out0: Tensor, out1: Tensor, *more: Tensor) -> Tensor:
+        """The mean over all embeddings, in nats; arguments as in `NTXentLoss.forward`."""
+        return self._of_views(losses.dcl, (out0, out1, *more))
+
+
+class DCLWLoss(_LossModule):
+    """DCLW: `DCLLoss` with weighted positives, less for pairs that are close already; see `nearfar.dclw`.
+
+    Parameters
+    ----------
+    temperature, gather_distributed, normalize
+        As in `NTXentLoss`.
+    sigma : float
+        > 0: the smaller, the more weights differ.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `DCLLoss`, and if `sigma` is not above 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearfar.torch import DCLWLoss
+    >>> round(DCLWLoss()(torch.ones(8, 4), torch.ones(8, 4)).item(), 4)  # log(14)
+    2.6391
+    """
+
+    def __init__(
+        self,
+        temperature: float | Tensor = 0.1,
+        sigma: float = 0.5,
+        gather_distributed: bool = False,
+        *,
+        normalize: bool = True,
+    ):
+        super().__init__(temperature, normalize)
+        self.sigma = float(sigma)
+        if not self.sigma > 0:
+            raise ValueError(f"sigma must be > 0, got {self.sigma:g}")
+        _check_one_process(gather_distributed)
+
+    def forward(self, out0: Tensor, out1: Tensor) -> Tensor:
+        """The mean over all embeddings, in nats; arguments as in `NTXentLoss.forward`, of two views."""
+        return self._of_views(losses.dclw, (out0, out1), sigma=self.sigma)
+
+
+def _check_labels(labels: Any, samples: int) -> Tensor:
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a torch.Tensor, got {type(labels).__name__}")
+    if labels.device.type != "cpu":
+        raise ValueError(f"labels must be on the CPU, got device {labels.device}")
+    if labels.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
+        raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
+    if labels.shape != (samples,):
+        raise ValueError(f"labels must have shape {(samples,)}, one for each sample, got {tuple(labels.shape)}")
+    return labels

@@ -1,0 +1,60 @@
+"""Image operations, and recipes that make random augmented views of images.
+
+A recipe is a frozen list of operations with their ranges. Called with uint8 images, it gives normalised float32 views:
+
+    augment = SimCLR(size=32)
+    views = augment(images, seed=0, epoch=3)          # (N, H, W, C) uint8 -> (2, N, 32, 32, C) float32
+
+What is drawn is a function of (seed, epoch, sample index, view, operation) alone: not of the batch a sample is in, the
+order, or the number of threads. `augment.sample(...)` shows the draws, and `augment.apply(...)` carries them out.
+
+The one-image functions have torchvision's names. They take uint8 arrays (H, W), (H, W, C) or (N, H, W, C), and return
+the same kind. Results equal those of Pillow 13 bit by bit, the Gaussian blur those of torchvision to one grey level.
+"""
+
+from nearfar.image_operations import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    gaussian_blur,
+    hflip,
+    normalize,
+    resize,
+    resized_crop,
+    rgb_to_grayscale,
+)
+from nearfar.recipe_operations import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ColorJitter,
+    GaussianBlur,
+    Grayscale,
+    HorizontalFlip,
+    Normalize,
+    RandomResizedCrop,
+)
+from nearfar.recipes import Recipe, SimCLR
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "ColorJitter",
+    "GaussianBlur",
+    "Grayscale",
+    "HorizontalFlip",
+    "Normalize",
+    "RandomResizedCrop",
+    "Recipe",
+    "SimCLR",
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_hue",
+    "adjust_saturation",
+    "gaussian_blur",
+    "hflip",
+    "normalize",
+    "resize",
+    "resized_crop",
+    "rgb_to_grayscale",
+]

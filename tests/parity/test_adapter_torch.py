@@ -1,0 +1,495 @@
+"""The losses as PyTorch modules: values of plain torch formulas, gradients, the rules of autograd."""
+
+import copy
+import doctest
+import importlib
+import io
+import pickle
+import sys
+
+import nearfar as nf
+import nearfar.torch
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from nearfar.torch import DCLLoss, DCLWLoss, InfoNCELoss, NTXentLoss, SupConLoss
+
+pytestmark = pytest.mark.parity
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def random(*shape, seed=0, dtype=torch.float64, grad=False):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(grad)
+
+
+def plain_nt_xent(out0, out1, temperature=0.5, normalize=True):
+    """As lightly computes it: each embedding against its other view and all others."""
+    z, n = torch.cat([out0, out1]), len(out0)
+    z = F.normalize(z, dim=1) if normalize else z
+    logits = (z @ z.T / temperature).masked_fill(torch.eye(2 * n, dtype=torch.bool), -torch.inf)
+    return F.cross_entropy(logits, torch.arange(2 * n).roll(n))
+
+
+def plain_info_nce(query, key, negatives=None, temperature=0.1, reduction="mean"):
+    """As info-nce-pytorch computes it."""
+    query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
+    if negatives is None:
+        return F.cross_entropy(query @ key.T / temperature, torch.arange(len(query)), reduction=reduction)
+    negatives = F.normalize(negatives, dim=-1)
+    positive = (query * key).sum(dim=1, keepdim=True)
+    others = query @ negatives.T if negatives.ndim == 2 else (negatives @ query[:, :, None]).squeeze(2)
+    logits = torch.cat([positive, others], dim=1) / temperature
+    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long), reduction=reduction)
+
+
+def plain_sup_con(out0, out1, labels, temperature=0.5, rescale=True):
+    """As lightly computes it."""
+    z, labels = F.normalize(torch.cat([out0, out1]), dim=1), labels.repeat(2)
+    logits = (z @ z.T / temperature).masked_fill(torch.eye(len(z), dtype=torch.bool), -1e9)
+    targets = (labels[:, None] == labels).to(z.dtype).fill_diagonal_(0)
+    loss = -(targets / targets.sum(dim=1) * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    return loss * temperature if rescale else loss
+
+
+def plain_dcl(out0, out1, temperature, sigma=None):
+    """As the paper has it: one logarithm for the negatives of both views."""
+    a, b, n = F.normalize(out0, dim=1), F.normalize(out1, dim=1), len(out0)
+    z, positive, own = torch.cat([a, b]), (a * b).sum(dim=1), torch.eye(n, dtype=torch.bool).repeat(2, 2)
+    weights = 1 if sigma is None else 2 - n * (positive.detach() / sigma).softmax(dim=0)
+    negatives = (z @ z.T / temperature).masked_fill(own, -torch.inf).logsumexp(dim=1)
+    return (negatives - (weights * positive / temperature).repeat(2)).mean()
+
+
+def check_equal(criterion, plain, inputs, tolerance):
+    """Same value, same gradients, whatever the loss is multiplied by."""
+    results = []
+    for function in (criterion, plain):
+        leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+        loss = function(*leaves)
+        assert loss.shape == () and loss.dtype == inputs[0].dtype
+        (3 * loss).backward()
+        results.append([loss.detach(), *(leaf.grad for leaf in leaves)])
+    for got, wanted in zip(*results, strict=True):
+        assert got.dtype == wanted.dtype
+        assert (got - wanted).abs().max() <= tolerance * wanted.abs().max()
+
+
+PRECISIONS = pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-5), (torch.float64, 1e-12)])
+
+
+@PRECISIONS
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+@pytest.mark.parametrize("n, width", [(2, 3), (17, 8), (64, 33)])
+def test_nt_xent_equals_lightly(n, width, temperature, dtype, tolerance):
+    inputs = random(n, width, dtype=dtype), random(n, width, seed=1, dtype=dtype)
+    check_equal(NTXentLoss(temperature), lambda a, b: plain_nt_xent(a, b, temperature), inputs, tolerance)
+
+
+def test_nt_xent_without_normalisation():
+    inputs = random(9, 4), random(9, 4, seed=1)
+    check_equal(NTXentLoss(normalize=False), lambda a, b: plain_nt_xent(a, b, normalize=False), inputs, 1e-12)
+
+
+def test_nt_xent_of_more_views():
+    views = random(3, 5, 4, grad=True)
+    loss = NTXentLoss(0.2)(*views)
+    loss.backward()
+    wanted, d_views = nf.nt_xent(views.detach().numpy(), 0.2)
+    assert loss.item() == wanted
+    assert np.array_equal(views.grad.numpy(), d_views)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("negatives, mode", [(None, "unpaired"), ((31, 8), "unpaired"), ((17, 5, 8), "paired")])
+def test_info_nce_equals_info_nce_pytorch(negatives, mode, reduction, dtype, tolerance):
+    inputs = [random(17, 8, dtype=dtype), random(17, 8, seed=1, dtype=dtype)]
+    if negatives:
+        inputs.append(random(*negatives, seed=2, dtype=dtype))
+    criterion = InfoNCELoss(0.2, reduction, mode)
+    check_equal(criterion, lambda *x: plain_info_nce(*x, temperature=0.2, reduction=reduction), inputs, tolerance)
+
+
+def test_info_nce_in_both_directions():
+    inputs = random(17, 8), random(17, 8, seed=1)
+
+    def plain(query, key):
+        return (plain_info_nce(query, key) + plain_info_nce(key, query)) / 2
+
+    check_equal(InfoNCELoss(symmetric=True), plain, inputs, 1e-12)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("rescale", [True, False])
+@pytest.mark.parametrize("integer", [torch.int64, torch.int32, torch.uint8])
+def test_sup_con_equals_lightly(integer, rescale, dtype, tolerance):
+    inputs = random(17, 8, dtype=dtype), random(17, 8, seed=1, dtype=dtype)
+    labels = (torch.arange(17) * 7 % 5).to(integer)
+
+    def plain(out0, out1):
+        return plain_sup_con(out0, out1, labels, 0.3, rescale)
+
+    check_equal(lambda *x: SupConLoss(0.3, rescale=rescale)(*x, labels), plain, inputs, tolerance)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("sigma", [None, 0.5])
+def test_dcl_equals_the_paper(sigma, dtype, tolerance):
+    inputs = random(17, 8, dtype=dtype), random(17, 8, seed=1, dtype=dtype)
+    criterion = DCLLoss(0.3) if sigma is None else DCLWLoss(0.3, sigma)
+    check_equal(criterion, lambda a, b: plain_dcl(a, b, 0.3, sigma), inputs, tolerance)
+
+
+@pytest.mark.parametrize("positives", ["out", "in"])
+def test_sup_con_without_labels_is_nt_xent(positives):
+    inputs = random(9, 4), random(9, 4, seed=1)
+    check_equal(SupConLoss(0.3, rescale=False, positives=positives), NTXentLoss(0.3), inputs, 1e-12)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+@pytest.mark.parametrize(
+    "criterion, sizes",
+    [
+        (NTXentLoss, [(5, 3), (5, 3)]),
+        (InfoNCELoss, [(5, 3), (5, 3)]),
+        (DCLLoss, [(5, 3), (5, 3)]),
+        (DCLLoss, [(5, 3), (5, 3), (5, 3)]),
+        (InfoNCELoss, [(5, 3), (5, 3), (4, 3)]),
+        (lambda t: lambda a, b: SupConLoss(t)(a, b, torch.tensor([0, 1, 0, 2, 1])), [(5, 3), (5, 3)]),
+        (lambda t: InfoNCELoss(t, negative_mode="paired"), [(5, 3), (5, 3), (5, 2, 3)]),
+        (lambda t: InfoNCELoss(t, "sum", symmetric=True, normalize=False), [(5, 3), (5, 3)]),
+    ],
+)
+def test_gradients_by_central_differences(criterion, sizes, shape):
+    inputs = [random(*size, seed=seed, grad=True) for seed, size in enumerate(sizes)]
+    temperature = torch.full(shape, 0.3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t, *x: criterion(t)(*x), (temperature, *inputs))
+
+
+def test_gradient_only_where_it_is_wanted():
+    out0, out1 = random(4, 3, grad=True), random(4, 3, seed=1)
+    NTXentLoss()(out0, out1).backward()
+    both = random(4, 3, grad=True), random(4, 3, seed=1, grad=True)
+    NTXentLoss()(*both).backward()
+    assert torch.equal(out0.grad, both[0].grad) and out1.grad is None
+    assert not NTXentLoss()(out1, out1.clone()).requires_grad
+    with torch.no_grad():
+        assert not NTXentLoss()(*both).requires_grad
+
+
+def test_gradients_accumulate_and_a_kept_graph_can_be_used_again():
+    query, key = random(4, 3, grad=True), random(4, 3, seed=1)
+    loss = InfoNCELoss()(query, key)
+    loss.backward(retain_graph=True)
+    once = query.grad.clone()
+    loss.backward()
+    assert torch.equal(query.grad, 2 * once)
+
+
+def test_same_tensor_twice():
+    z = random(4, 3, grad=True)
+    NTXentLoss()(z, z).backward()
+    twin = random(4, 3, grad=True)
+    plain_nt_xent(twin, twin).backward()
+    assert torch.allclose(z.grad, twin.grad, rtol=0, atol=1e-12)
+
+
+def test_tensors_are_read_where_they_are(monkeypatch):
+    seen = []
+    monkeypatch.setattr(nf.losses, "info_nce", lambda *x, f=nf.losses.info_nce, **k: seen.append(x) or f(*x, **k))
+    query, key = random(4, 3, grad=True), random(4, 3, seed=1)
+    InfoNCELoss()(query, key)
+    assert [array.ctypes.data for array in seen[0][:2]] == [query.data_ptr(), key.data_ptr()]
+
+
+@pytest.mark.parametrize(
+    "view", [lambda x: x.T, lambda x: x[::2], lambda x: x[:, ::3], lambda x: x[:1].expand(6, -1), lambda x: x[3:]]
+)
+def test_tensors_that_are_not_contiguous(view):
+    base = random(12, 12)
+    inputs = view(base), view(random(12, 12, seed=1))
+    check_equal(NTXentLoss(), plain_nt_xent, inputs, 1e-12)
+    leaf = base.clone().requires_grad_()
+    InfoNCELoss()(view(leaf), inputs[1]).backward()
+    twin = base.clone().requires_grad_()
+    plain_info_nce(view(twin), inputs[1]).backward()
+    assert torch.allclose(leaf.grad, twin.grad, rtol=0, atol=1e-12)
+
+
+def test_inputs_are_not_changed():
+    out0, out1 = random(4, 3, grad=True), random(4, 3, seed=1)
+    before = out0.detach().clone(), out1.clone()
+    NTXentLoss()(out0, out1).backward()
+    assert torch.equal(out0.detach(), before[0]) and torch.equal(out1, before[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    halves = [random(7, 4, seed=seed, dtype=dtype, grad=True) for seed in (0, 1)]
+    floats = [half.detach().float().requires_grad_() for half in halves]
+    losses = NTXentLoss()(*halves), NTXentLoss()(*floats)
+    assert losses[0].dtype == torch.float32 and torch.equal(*losses)
+    for loss in losses:
+        loss.backward()
+    assert all(torch.equal(half.grad, full.grad.to(dtype)) for half, full in zip(halves, floats, strict=True))
+
+
+def test_autocast():
+    layer, x = torch.nn.Linear(5, 4), random(2, 8, 5, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = NTXentLoss()(layer(x[0]), layer(x[1]))
+    loss.backward()
+    assert loss.dtype == torch.float32 and layer.weight.grad.abs().max() > 0
+
+
+# ---- temperature ----
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_temperature_as_a_parameter(dtype):
+    criterion = InfoNCELoss(torch.nn.Parameter(torch.tensor(0.5, dtype=dtype)))
+    twin = torch.tensor(0.5, dtype=dtype, requires_grad=True)
+    query, key = random(9, 4), random(9, 4, seed=1)
+    criterion(query, key).backward()
+    plain_info_nce(query, key, temperature=twin).backward()
+    assert [name for name, _ in criterion.named_parameters()] == ["temperature"]
+    assert criterion.temperature.grad.dtype == dtype
+    assert criterion.temperature.grad.item() == pytest.approx(twin.grad.item(), rel=1e-6)
+
+
+def test_temperature_computed_from_a_parameter():
+    log_scale = torch.tensor(1.5, requires_grad=True)
+    criterion = InfoNCELoss()
+    criterion.temperature = (-log_scale).exp()
+    query, key = random(9, 4), random(9, 4, seed=1)
+    criterion(query, key).backward()
+    twin = torch.tensor(1.5, requires_grad=True)
+    plain_info_nce(query, key, temperature=(-twin).exp()).backward()
+    assert log_scale.grad.item() == pytest.approx(twin.grad.item(), rel=1e-5)
+
+
+def test_state_dict():
+    assert not NTXentLoss(0.3).state_dict()
+    criterion = NTXentLoss(torch.nn.Parameter(torch.tensor(0.3)))
+    other = NTXentLoss(torch.nn.Parameter(torch.tensor(0.7)))
+    other.load_state_dict(criterion.state_dict())
+    assert other.temperature.item() == criterion.temperature.item()
+
+
+@pytest.mark.parametrize(
+    "criterion, text",
+    [
+        (NTXentLoss(), "NTXentLoss(temperature=0.5)"),
+        (NTXentLoss(torch.nn.Parameter(torch.tensor(0.25))), "NTXentLoss(temperature=Parameter(0.25))"),
+        (InfoNCELoss(1, "sum", "paired"), "InfoNCELoss(temperature=1, reduction='sum', negative_mode='paired')"),
+        (DCLWLoss(sigma=0.7), "DCLWLoss(temperature=0.1, sigma=0.7)"),
+        (SupConLoss(0.2, positives="in"), "SupConLoss(temperature=0.2, positives='in')"),
+        (
+            InfoNCELoss(symmetric=True, normalize=False),
+            "InfoNCELoss(temperature=0.1, symmetric=True, normalize=False)",
+        ),
+    ],
+)
+def test_repr_and_copies(criterion, text):
+    assert repr(criterion) == text
+    query, key = random(6, 3), random(6, 3, seed=1)
+    stream = io.BytesIO()
+    torch.save(criterion, stream)
+    stream.seek(0)
+    copies = pickle.loads(pickle.dumps(criterion)), copy.deepcopy(criterion), torch.load(stream, weights_only=False)
+    for twin in copies:
+        assert repr(twin) == text and torch.equal(twin(query, key), criterion(query, key))
+
+
+# ---- where it is used ----
+
+
+def test_training_with_either_loss_goes_the_same_way():
+    histories = []
+    for make in (NTXentLoss, lambda temperature: lambda a, b: plain_nt_xent(a, b, temperature)):
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Linear(10, 16), torch.nn.ReLU(), torch.nn.Linear(16, 8)).double()
+        temperature = torch.nn.Parameter(torch.tensor(0.5, dtype=torch.float64))
+        criterion, history = make(temperature), []
+        groups = {"params": network.parameters(), "lr": 0.1}, {"params": [temperature], "lr": 1e-3}
+        optimizer = torch.optim.SGD(groups, momentum=0.9)
+        x = random(40, 10)
+        for step in range(15):
+            views = [x + 0.3 * random(40, 10, seed=2 * step + view + 1) for view in (0, 1)]
+            loss = criterion(*map(network, views))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            history.append(loss.item())
+        histories.append([*history, temperature.item()])
+    assert histories[0][14] < histories[0][0] - 0.1
+    assert histories[0] == pytest.approx(histories[1], rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # the compiler's own look at tensors
+@pytest.mark.filterwarnings("error:Dynamo")
+def test_compilation_goes_around_the_losses():
+    layer, criterion = torch.nn.Linear(5, 4), NTXentLoss()
+
+    def step(a, b):
+        return 2 * criterion(layer(a), layer(b))
+
+    inputs = random(8, 5, dtype=torch.float32), random(8, 5, seed=1, dtype=torch.float32)
+    wanted = step(*inputs)
+    wanted.backward()
+    d_weight, layer.weight.grad = layer.weight.grad, None
+    compiled = torch.compile(step, backend="aot_eager")
+    for _ in range(3):
+        loss = compiled(*inputs)
+    loss.backward()
+    torch._dynamo.utils.counters.clear()
+    assert torch.equal(compiled(*inputs), loss)
+    assert not torch._dynamo.utils.counters  # settled: nothing is compiled again
+    assert torch.allclose(loss, wanted) and torch.allclose(layer.weight.grad, d_weight)
+
+
+def test_second_derivatives_are_refused():
+    z, other = random(4, 3, grad=True), random(4, 3, seed=1)
+    loss = NTXentLoss()(z, other)
+    (d_z,) = torch.autograd.grad(loss, z, create_graph=True)
+    penalised = (z**2).sum() + d_z.norm()
+    with pytest.raises(RuntimeError, match="differentiated once"):
+        penalised.backward()
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize(
+    "make, error, message",
+    [
+        (lambda: NTXentLoss(memory_bank_size=4096), ValueError, "memory_bank_size must be 0, got 4096"),
+        (lambda: NTXentLoss(memory_bank_size=(4096, 128)), ValueError, "memory_bank_size must be 0"),
+        (lambda: NTXentLoss(gather_distributed=True), ValueError, "gather_distributed must be False"),
+        (lambda: DCLLoss(weight_fn=max), ValueError, "weight_fn must be None, got .*: DCLWLoss"),
+        (lambda: DCLLoss(gather_distributed=True), ValueError, "gather_distributed must be False"),
+        (lambda: DCLWLoss(sigma=-1), ValueError, "sigma must be > 0, got -1"),
+        (lambda: SupConLoss(gather_distributed=True), ValueError, "gather_distributed must be False"),
+        (lambda: SupConLoss(positives="all"), ValueError, "positives must be 'out' or 'in', got 'all'"),
+        (lambda: NTXentLoss(0), ValueError, "temperature must be finite and > 0, got 0"),
+        (lambda: InfoNCELoss(-1), ValueError, "temperature must be finite and > 0, got -1"),
+        (lambda: InfoNCELoss(float("nan")), ValueError, "temperature must be finite and > 0, got nan"),
+        (lambda: InfoNCELoss(torch.tensor(0.0)), ValueError, "temperature must be finite and > 0, got 0"),
+        (lambda: InfoNCELoss(torch.ones(2)), ValueError, r"one element, got shape \(2,\)"),
+        (lambda: InfoNCELoss(torch.tensor(1)), TypeError, "temperature must be .* got dtype torch.int64"),
+        (lambda: InfoNCELoss(torch.ones((), device="meta")), ValueError, "temperature must be on the CPU"),
+        (lambda: InfoNCELoss("warm"), (TypeError, ValueError), "warm"),
+        (lambda: InfoNCELoss(reduction="none"), ValueError, "reduction must be 'mean' or 'sum', got 'none'"),
+        (lambda: InfoNCELoss(negative_mode="x"), ValueError, "negative_mode must be 'unpaired' or 'paired', got 'x'"),
+    ],
+)
+def test_constructors_refuse(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+GOOD = random(4, 3)
+
+
+@pytest.mark.parametrize(
+    "criterion, second", [(NTXentLoss(), "out1"), (SupConLoss(), "out1"), (InfoNCELoss(), "positive_key")]
+)
+@pytest.mark.parametrize(
+    "bad, error, message",
+    [
+        (GOOD.numpy(), TypeError, "{} must be a torch.Tensor, got ndarray"),
+        (None, TypeError, "{} must be a torch.Tensor, got NoneType"),
+        (GOOD.to("meta"), ValueError, "{} must be on the CPU, got device meta"),
+        (GOOD.to_sparse(), ValueError, "{} must be dense, got layout torch.sparse_coo"),
+        (GOOD.int(), TypeError, "{} must be .* got dtype torch.int32"),
+        (GOOD.cfloat(), TypeError, "{} must be .* got dtype torch.complex64"),
+        (GOOD.float(), TypeError, "{} must have .* dtype torch.float64, got torch.float32"),
+        (GOOD[:3], ValueError, r"{} must have .* shape \(4, 3\), got \(3, 3\)"),
+        (GOOD[0], ValueError, r"{} must have .* shape \(4, 3\), got \(3,\)"),
+        (GOOD * torch.inf, ValueError, "NaN|infinit|finite"),
+        (GOOD * torch.nan, ValueError, "NaN|infinit|finite"),
+    ],
+)
+def test_calls_refuse(criterion, second, bad, error, message):
+    with pytest.raises(error, match=message.format(second)):
+        criterion(GOOD, bad)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (0, 3), (3, 0)])
+def test_first_tensors_are_checked_too(shape):
+    for criterion in (NTXentLoss(), DCLLoss(), DCLWLoss(), SupConLoss(), InfoNCELoss()):
+        with pytest.raises(ValueError, match="must"):
+            criterion(torch.ones(shape), GOOD)
+        with pytest.raises(TypeError, match=r"must be a torch\.Tensor"):
+            criterion(np.ones(shape), GOOD)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (0, 3), (3, 0)])
+def test_other_shapes_are_refused(shape):
+    for criterion in (NTXentLoss(), DCLLoss(), DCLWLoss(), SupConLoss(), InfoNCELoss()):
+        with pytest.raises(ValueError, match="must"):
+            criterion(torch.ones(shape), torch.ones(shape))
+
+
+@pytest.mark.parametrize(
+    "criterion, negatives, message",
+    [
+        (
+            InfoNCELoss(),
+            random(4, 2, 3),
+            r"negative_keys must be \(K, 3\) for negative_mode 'unpaired', got \(4, 2, 3\)",
+        ),
+        (InfoNCELoss(), random(4, 2), r"negative_keys must be \(K, 3\)"),
+        (
+            InfoNCELoss(negative_mode="paired"),
+            random(4, 3),
+            r"must be \(4, K, 3\) for negative_mode 'paired', got \(4, 3\)",
+        ),
+        (InfoNCELoss(symmetric=True), random(4, 3), "symmetric=True needs in-batch negatives"),
+    ],
+)
+def test_negatives_that_do_not_fit(criterion, negatives, message):
+    with pytest.raises(ValueError, match=message):
+        criterion(GOOD, GOOD, negatives)
+
+
+@pytest.mark.parametrize(
+    "labels, error, message",
+    [
+        ([0, 1, 0, 1], TypeError, "labels must be a torch.Tensor, got list"),
+        (torch.ones(4), TypeError, "labels must be integers, got dtype torch.float32"),
+        (torch.ones(4, dtype=torch.int64, device="meta"), ValueError, "labels must be on the CPU, got device meta"),
+        (torch.ones(3, dtype=torch.int64), ValueError, r"labels must have shape \(4,\).*, got \(3,\)"),
+        (torch.ones(4, 4, dtype=torch.int64), ValueError, r"labels must have shape \(4,\).*, got \(4, 4\)"),
+    ],
+)
+def test_labels_that_do_not_fit(labels, error, message):
+    with pytest.raises(error, match=message):
+        SupConLoss()(GOOD, GOOD, labels)
+
+
+def test_temperature_that_a_step_took_below_zero():
+    criterion = NTXentLoss(torch.nn.Parameter(torch.tensor(0.1)))
+    criterion.temperature.data -= 0.2
+    with pytest.raises(ValueError, match="temperature must be finite and > 0"):
+        criterion(GOOD, GOOD)
+
+
+def test_examples():
+    assert doctest.testmod(nearfar.torch).failed == 0 < doctest.testmod(nearfar.torch).attempted
+
+
+def test_without_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "nearfar.torch")
+    with pytest.raises(ImportError, match=r"nearfar.torch needs PyTorch.*pip install 'nearfar\[torch\]'"):
+        importlib.import_module("nearfar.torch")

@@ -1,0 +1,109 @@
+"""Winograd's convolutions against the float64 twin, and which convolutions are computed that way."""
+
+import numpy as np
+import pytest
+from nearfar import Network, _core
+from nearfar.layers import BatchNorm, Conv, ReLU, Residual
+from reference.nn_check import RELU, SIZES, SUM, batch_norm, chain, check, conv, plain, relative
+
+
+def check_winograd(layers, shape, **options):
+    check(layers, shape, tolerance=2e-5, conv_algo="winograd4", **options)
+
+
+@pytest.mark.parametrize("channels", SIZES)
+def test_channels(channels):
+    for out in (1, 3, 16, 17, 33):
+        check_winograd([conv(out, 3)], (2, 5, 8, channels))
+
+
+@pytest.mark.parametrize("height", SIZES)
+def test_maps(height):
+    for width in (1, 2, 7, 16, 33):
+        check_winograd([conv(18, 3)], (2, height, width, 20))
+
+
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 2), (0, 2), (2, 1)])
+def test_padding(padding):
+    check_winograd([conv(17, 3, 1, padding)], (3, 9, 6, 16))
+
+
+@pytest.mark.parametrize(
+    "out, shape",
+    [
+        (64, (4, 16, 16, 64)),
+        (128, (16, 8, 8, 64)),
+        (64, (70, 4, 4, 256)),
+        (256, (9, 4, 4, 200)),  # several parts of the rows of the weights' gradient
+        (32, (40, 28, 28, 16)),  # several passes over the tiles
+    ],
+)
+def test_real_sizes(out, shape):
+    check_winograd([conv(out, 3)], shape)
+
+
+def test_in_networks():
+    """Before a batch norm, which then takes its moments itself; where gradients of the input are added up."""
+    block = [
+        *chain(conv(16, 3), batch_norm(), plain(RELU), conv(16, 3), batch_norm()),
+        plain(SUM, 4, 0),
+        plain(RELU, 5),
+    ]
+    check_winograd(block, (6, 8, 8, 16), groups=2)
+    check_winograd([conv(24, 3), conv(24, 3), plain(SUM, 0, 1)], (4, 9, 9, 24))
+
+
+def test_only_kernel_3_stride_1_without_bias():
+    """Asked for elsewhere, it is the direct computation, bit for bit."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(8, 16, 16, 16)).astype(np.float32)
+    for layer in (conv(16, 5), conv(16, 3, 2), conv(16, (3, 1)), conv(16, 3, bias=1)):
+        results = []
+        for algorithm in ("direct", "winograd4"):
+            core = _core.Network([layer], (-1, -1, 16), algorithm)
+            core.parameters[:] = np.linspace(-1, 1, core.parameters.size)
+            results.append(core.forward(x, True, 1))
+        np.testing.assert_array_equal(*results)
+
+
+def test_auto_chooses_by_shape():
+    random = np.random.default_rng(0)
+    for shape, algorithm in (((64, 32, 32, 64), "winograd4"), ((1, 4, 4, 64), "direct"), ((64, 16, 16, 3), "direct")):
+        x = random.normal(size=shape).astype(np.float32)
+        networks = [Network([Conv(64, 3)], (None, None, shape[-1]), conv_algo=name) for name in ("auto", algorithm)]
+        np.testing.assert_array_equal(*(network.forward(x) for network in networks))
+
+
+def test_same_bits_for_any_number_of_threads():
+    x = np.random.default_rng(0).normal(size=(40, 16, 16, 32)).astype(np.float32)
+    before = _core.get_num_threads()
+    results = []
+    for threads in (1, 2, 3, 7):
+        _core.set_num_threads(threads)
+        network = Network([Conv(48, 3), BatchNorm(), ReLU(), Conv(32, 3)], (None, None, 32), conv_algo="winograd4")
+        y = network.forward(x, training=True)
+        d_x = network.backward(y, input_gradient=True)
+        results.append((y.tobytes(), d_x.tobytes(), network.gradients.tobytes()))
+    _core.set_num_threads(before)
+    assert len(set(results)) == 1
+
+
+def test_accuracy():
+    """Errors of either algorithm relative to the output, on inputs and weights as networks have them."""
+    random = np.random.default_rng(0)
+    x = np.maximum(random.normal(size=(8, 16, 16, 128)), 0).astype(np.float32)
+    exact = Network([Conv(64, 3)], (None, None, 128), conv_algo="direct")
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))
+    weight = exact.parameters.reshape(3, 3, 128, 64).astype(float)
+    wanted = np.einsum("nhwcij,ijck->nhwk", windows.astype(float), weight, optimize=True)
+    assert relative(exact.forward(x), wanted) < 1e-6
+    winograd = Network(exact.layers, exact.in_shape, conv_algo="winograd4")
+    winograd.parameters[:] = exact.parameters
+    assert relative(winograd.forward(x), wanted) < 5e-6
+
+
+def test_conv_algo_is_checked_and_kept():
+    with pytest.raises(ValueError, match=r"conv_algo must be .* got 'fft'"):
+        Network([Conv(4, 3)], (None, None, 3), conv_algo="fft")
+    network = Network([Residual([Conv(16, 3)]), ReLU()], (None, None, 16), conv_algo="winograd4")
+    assert network.copy().conv_algo == "winograd4"
