@@ -306,10 +306,12 @@ def test_status_of_the_process(tmp_path):
     assert error == "nearfar train: error: argument --epochs: must be an integer >= 1, got '0'\n"
 
 
-def test_closed_pipe(run, tmp_path):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_closed_pipe(run, unbuffered):
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "nearfar.cli", "evaluate", str(run)]
-    result = subprocess.run(command, env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    environment = ENVIRONMENT | {"PYTHONUNBUFFERED": unbuffered}
+    result = subprocess.run(command, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
     os.close(writer)
     assert result.returncode == 141 and "Traceback" not in result.stderr

@@ -340,6 +340,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.get("threads"):
             nearfar.set_num_threads(given["threads"])
         _COMMANDS[given["command"]](given)
+        sys.stdout.flush()  # here, where a closed pipe is no traceback
     except KeyboardInterrupt:
         message = f"{command}: interrupted"
         if _RUNNING and (_RUNNING[0] / checkpoint.FILE_NAME).exists():
