@@ -68,6 +68,27 @@ PyArrayObject *nf_input_real(PyObject *object, const char *name, int min_ndim, i
                    max_ndim);
 }
 
+bool nf_inputs_real(PyArrayObject **arrays, PyObject *const *objects, const nf_real_input *inputs, int count) {
+    bool any_double = false;
+    for (int i = 0; i < count; i++)
+        arrays[i] = NULL;
+    for (int i = 0; i < count; i++) {
+        if (inputs[i].optional && objects[i] == Py_None)
+            continue;
+        arrays[i] = nf_input_real(objects[i], inputs[i].name, inputs[i].min_ndim, inputs[i].max_ndim);
+        if (!arrays[i])
+            return false;
+        any_double = any_double || nf_is_double(arrays[i]);
+    }
+    for (int i = 0; any_double && i < count; i++)
+        if (arrays[i] && !nf_is_double(arrays[i])) {
+            arrays[i] = as_type(arrays[i], inputs[i].name, NPY_FLOAT64, inputs[i].min_ndim, inputs[i].max_ndim);
+            if (!arrays[i])
+                return false;
+        }
+    return true;
+}
+
 PyArrayObject *nf_in_place(PyObject *object, const char *name, int type, int ndim) {
     if (!PyArray_Check(object) || PyArray_TYPE((PyArrayObject *)object) != type) {
         PyErr_Format(PyExc_TypeError, "%s must be a NumPy array of %s", name, type_name(type));
@@ -118,6 +139,18 @@ PyArrayObject *nf_new_array(int ndim, const npy_intp *shape, int type) {
         return NULL;
     }
     return array;
+}
+
+PyArrayObject *nf_new_like(PyArrayObject *array) {
+    return nf_new_array(PyArray_NDIM(array), PyArray_DIMS(array), PyArray_TYPE(array));
+}
+
+void *nf_data(PyArrayObject *array) {
+    return array ? PyArray_DATA(array) : NULL;
+}
+
+bool nf_is_double(const PyArrayObject *array) {
+    return array && PyArray_TYPE(array) == NPY_FLOAT64;
 }
 
 bool nf_overlap(PyArrayObject *a, PyArrayObject *b) {

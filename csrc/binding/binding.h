@@ -30,12 +30,26 @@ PyArrayObject *nf_input(PyObject *object, const char *name, int type, int min_nd
 /* As nf_input in float32 or float64, whichever `object` has: float32 for float16 and float32, else float64. */
 PyArrayObject *nf_input_real(PyObject *object, const char *name, int min_ndim, int max_ndim);
 
+/* Several real arrays of one operation: each as nf_input_real, and all in float64 if one of them is. None is NULL if
+ * optional. False with an exception; `arrays` holds new references either way. */
+typedef struct nf_real_input {
+    const char *name;
+    int min_ndim, max_ndim;
+    bool optional;
+} nf_real_input;
+bool nf_inputs_real(PyArrayObject **arrays, PyObject *const *objects, const nf_real_input *inputs, int count);
+
 /* `object` itself, a borrowed reference, if it is a writeable, C-contiguous, aligned array of just this type and number
  * of dimensions: for arrays that an operation changes in place. */
 PyArrayObject *nf_in_place(PyObject *object, const char *name, int type, int ndim);
 
 /* A new uninitialised array on 64-byte aligned memory, writeable. */
 PyArrayObject *nf_new_array(int ndim, const npy_intp *shape, int type);
+
+/* A new array with the shape and type of `array`, as nf_new_array; its data or NULL; whether it is float64. */
+PyArrayObject *nf_new_like(PyArrayObject *array);
+void *nf_data(PyArrayObject *array);
+bool nf_is_double(const PyArrayObject *array);
 
 /* Whether the memory of two arrays overlaps. */
 bool nf_overlap(PyArrayObject *a, PyArrayObject *b);

@@ -2,41 +2,17 @@
  * float64. */
 #include "binding.h"
 
-/* Up to three inputs of one type, and their gradients. */
+/* The inputs of info_nce, and their gradients. */
 enum { QUERY, KEY, NEGATIVES, MOST };
 typedef struct arrays {
     PyArrayObject *inputs[MOST], *gradients[MOST];
 } arrays;
-static const char *const names[MOST] = {"query", "key", "negatives"};
 
 static void release(arrays *a) {
     for (int i = 0; i < MOST; i++) {
         Py_XDECREF((PyObject *)a->inputs[i]);
         Py_XDECREF((PyObject *)a->gradients[i]);
     }
-}
-
-static bool is_double(const PyArrayObject *array) {
-    return array && PyArray_TYPE(array) == NPY_FLOAT64;
-}
-
-static bool agree_on_type(arrays *a) {
-    if (!is_double(a->inputs[QUERY]) && !is_double(a->inputs[KEY]) && !is_double(a->inputs[NEGATIVES]))
-        return true;
-    for (int i = 0; i < MOST; i++) {
-        PyArrayObject *narrow = a->inputs[i];
-        if (!narrow || is_double(narrow))
-            continue;
-        a->inputs[i] = nf_input((PyObject *)narrow, names[i], NPY_FLOAT64, 2, 3);
-        Py_DECREF(narrow);
-        if (!a->inputs[i])
-            return false;
-    }
-    return true;
-}
-
-static PyArrayObject *new_like(PyArrayObject *array) {
-    return nf_new_array(PyArray_NDIM(array), PyArray_DIMS(array), PyArray_TYPE(array));
 }
 
 static bool same_shape(const arrays *a) {
@@ -66,23 +42,14 @@ static bool negatives_fit(const arrays *a) {
 }
 
 static bool read_info_nce(arrays *a, PyObject *const objects[MOST]) {
-    for (int i = 0; i < MOST; i++) {
-        if (i == NEGATIVES && objects[i] == Py_None)
-            continue;
-        a->inputs[i] = nf_input_real(objects[i], names[i], 2, i == NEGATIVES ? 3 : 2);
-        if (!a->inputs[i])
-            return false;
-    }
-    if (!same_shape(a) || (a->inputs[NEGATIVES] && !negatives_fit(a)) || !agree_on_type(a))
+    static const nf_real_input inputs[MOST] = {{"query", 2, 2, false}, {"key", 2, 2, false}, {"negatives", 2, 3, true}};
+    if (!nf_inputs_real(a->inputs, objects, inputs, MOST) || !same_shape(a) ||
+        (a->inputs[NEGATIVES] && !negatives_fit(a)))
         return false;
     for (int i = 0; i < MOST; i++)
-        if (a->inputs[i] && !(a->gradients[i] = new_like(a->inputs[i])))
+        if (a->inputs[i] && !(a->gradients[i] = nf_new_like(a->inputs[i])))
             return false;
     return true;
-}
-
-static void *data(PyArrayObject *array) {
-    return array ? PyArray_DATA(array) : NULL;
 }
 
 /* The results of a call: loss, gradients and d_temperature; None for negatives that were not given. */
@@ -98,13 +65,13 @@ static nf_status run_info_nce(const arrays *a, double *loss, double *d_temperatu
         count = PyArray_DIM(x[NEGATIVES], paired ? 1 : 0);
     }
     nf_release_gil();
-    nf_status status =
-        is_double(x[QUERY])
-            ? nf_info_nce_f64(loss, data(d[QUERY]), data(d[KEY]), data(d[NEGATIVES]), d_temperature, data(x[QUERY]),
-                              data(x[KEY]), data(x[NEGATIVES]), shape[0], shape[1], count, kind, temperature, normalize)
-            : nf_info_nce_f32(loss, data(d[QUERY]), data(d[KEY]), data(d[NEGATIVES]), d_temperature, data(x[QUERY]),
-                              data(x[KEY]), data(x[NEGATIVES]), shape[0], shape[1], count, kind, temperature,
-                              normalize);
+    nf_status status = nf_is_double(x[QUERY])
+                           ? nf_info_nce_f64(loss, nf_data(d[QUERY]), nf_data(d[KEY]), nf_data(d[NEGATIVES]),
+                                             d_temperature, nf_data(x[QUERY]), nf_data(x[KEY]), nf_data(x[NEGATIVES]),
+                                             shape[0], shape[1], count, kind, temperature, normalize)
+                           : nf_info_nce_f32(loss, nf_data(d[QUERY]), nf_data(d[KEY]), nf_data(d[NEGATIVES]),
+                                             d_temperature, nf_data(x[QUERY]), nf_data(x[KEY]), nf_data(x[NEGATIVES]),
+                                             shape[0], shape[1], count, kind, temperature, normalize);
     nf_take_gil();
     return status;
 }
@@ -142,14 +109,14 @@ static PyObject *nt_xent(PyObject *module, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "Odp", &object, &temperature, &normalize))
         return NULL;
     PyArrayObject *z = nf_input_real(object, "z", 3, 3);
-    PyArrayObject *d_z = z ? new_like(z) : NULL;
+    PyArrayObject *d_z = z ? nf_new_like(z) : NULL;
     if (d_z) {
         npy_intp *shape = PyArray_DIMS(z);
         nf_release_gil();
-        nf_status status = is_double(z) ? nf_nt_xent_f64(&loss, data(d_z), &d_temperature, data(z), shape[0], shape[1],
-                                                         shape[2], temperature, normalize != 0)
-                                        : nf_nt_xent_f32(&loss, data(d_z), &d_temperature, data(z), shape[0], shape[1],
-                                                         shape[2], temperature, normalize != 0);
+        nf_status status = nf_is_double(z) ? nf_nt_xent_f64(&loss, nf_data(d_z), &d_temperature, nf_data(z), shape[0],
+                                                            shape[1], shape[2], temperature, normalize != 0)
+                                           : nf_nt_xent_f32(&loss, nf_data(d_z), &d_temperature, nf_data(z), shape[0],
+                                                            shape[1], shape[2], temperature, normalize != 0);
         nf_take_gil();
         if (status != NF_OK)
             nf_raise(status);
@@ -170,14 +137,14 @@ static PyObject *dcl(PyObject *module, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "Oddp", &object, &temperature, &sigma, &normalize))
         return NULL;
     PyArrayObject *z = nf_input_real(object, "z", 3, 3);
-    PyArrayObject *d_z = z ? new_like(z) : NULL;
+    PyArrayObject *d_z = z ? nf_new_like(z) : NULL;
     if (d_z) {
         npy_intp *shape = PyArray_DIMS(z);
         nf_release_gil();
-        nf_status status = is_double(z) ? nf_dcl_f64(&loss, data(d_z), &d_temperature, data(z), shape[0], shape[1],
-                                                     shape[2], temperature, sigma, normalize != 0)
-                                        : nf_dcl_f32(&loss, data(d_z), &d_temperature, data(z), shape[0], shape[1],
-                                                     shape[2], temperature, sigma, normalize != 0);
+        nf_status status = nf_is_double(z) ? nf_dcl_f64(&loss, nf_data(d_z), &d_temperature, nf_data(z), shape[0],
+                                                        shape[1], shape[2], temperature, sigma, normalize != 0)
+                                           : nf_dcl_f32(&loss, nf_data(d_z), &d_temperature, nf_data(z), shape[0],
+                                                        shape[1], shape[2], temperature, sigma, normalize != 0);
         nf_take_gil();
         if (status != NF_OK)
             nf_raise(status);
@@ -200,14 +167,14 @@ static PyObject *debiased_nt_xent(PyObject *module, PyObject *arguments) {
     if (z && PyArray_DIM(z, 0) != 2)
         PyErr_Format(PyExc_ValueError, "z must have 2 views, got %zd", PyArray_DIM(z, 0));
     else if (z)
-        d_z = new_like(z);
+        d_z = nf_new_like(z);
     if (d_z) {
         npy_intp *shape = PyArray_DIMS(z);
         nf_release_gil();
-        nf_status status = is_double(z) ? nf_debiased_nt_xent_f64(&loss, data(d_z), &d_temperature, data(z), shape[1],
-                                                                  shape[2], temperature, tau_plus, beta)
-                                        : nf_debiased_nt_xent_f32(&loss, data(d_z), &d_temperature, data(z), shape[1],
-                                                                  shape[2], temperature, tau_plus, beta);
+        nf_status status = nf_is_double(z) ? nf_debiased_nt_xent_f64(&loss, nf_data(d_z), &d_temperature, nf_data(z),
+                                                                     shape[1], shape[2], temperature, tau_plus, beta)
+                                           : nf_debiased_nt_xent_f32(&loss, nf_data(d_z), &d_temperature, nf_data(z),
+                                                                     shape[1], shape[2], temperature, tau_plus, beta);
         nf_take_gil();
         if (status != NF_OK)
             nf_raise(status);
@@ -237,17 +204,18 @@ static PyObject *sup_con(PyObject *module, PyObject *arguments) {
         return NULL;
     PyArrayObject *z = nf_input_real(z_object, "z", 2, 3);
     PyArrayObject *labels = z ? nf_input(labels_object, "labels", NPY_INT64, 1, 1) : NULL;
-    PyArrayObject *d_z = labels && labels_fit(z, labels) ? new_like(z) : NULL;
+    PyArrayObject *d_z = labels && labels_fit(z, labels) ? nf_new_like(z) : NULL;
     if (d_z) {
         nf_positives positives = inside ? NF_POSITIVES_IN : NF_POSITIVES_OUT;
         int last = PyArray_NDIM(z) - 1;
         npy_intp views = last == 2 ? PyArray_DIM(z, 0) : 1, samples = PyArray_DIM(z, last - 1);
         npy_intp width = PyArray_DIM(z, last);
         nf_release_gil();
-        nf_status status = is_double(z) ? nf_sup_con_f64(&loss, data(d_z), &d_temperature, data(z), data(labels), views,
-                                                         samples, width, positives, temperature, normalize != 0)
-                                        : nf_sup_con_f32(&loss, data(d_z), &d_temperature, data(z), data(labels), views,
-                                                         samples, width, positives, temperature, normalize != 0);
+        nf_status status = nf_is_double(z)
+                               ? nf_sup_con_f64(&loss, nf_data(d_z), &d_temperature, nf_data(z), nf_data(labels), views,
+                                                samples, width, positives, temperature, normalize != 0)
+                               : nf_sup_con_f32(&loss, nf_data(d_z), &d_temperature, nf_data(z), nf_data(labels), views,
+                                                samples, width, positives, temperature, normalize != 0);
         nf_take_gil();
         if (status != NF_OK)
             nf_raise(status);
