@@ -3,6 +3,7 @@
 
 #include <cblas.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -11,38 +12,49 @@
 #define NF_BLAS(name) name
 #endif
 
-/* ---- The end of the process ----
+/* ---- When no product may be under way ----
  *
- * OpenBLAS gives its buffers back when the process exits, even if other threads (daemon threads of Python, our workers)
- * are computing with them. This library is finalised before OpenBLAS, which it needs: it waits for the products under
- * way, and lets no other begin. */
+ * While the process forks: OpenBLAS takes a lock in each product, and the child would find it locked for good if
+ * another thread held it. When the process exits: OpenBLAS gives its buffers back then, even if other threads (daemon
+ * threads of Python, our workers) are computing with them; this library is finalised before OpenBLAS, which it needs.
+ * Both wait for the products under way and let no other begin. */
 
 static _Atomic int64_t under_way;
-static _Atomic bool closed;
+static _Atomic int64_t closings; /* forks under way and exits: no product may begin unless 0 */
 
 static void enter(void) {
     atomic_fetch_add(&under_way, 1);
-    if (!atomic_load(&closed))
-        return;
-    atomic_fetch_sub(&under_way, 1);
-    for (;;)
-        pause(); /* until the process is gone */
+    while (atomic_load(&closings) > 0) {
+        atomic_fetch_sub(&under_way, 1);
+        while (atomic_load(&closings) > 0)
+            sched_yield();
+        atomic_fetch_add(&under_way, 1);
+    }
 }
 
 static void leave(void) {
     atomic_fetch_sub(&under_way, 1);
 }
 
-__attribute__((destructor)) static void close_blas(void) {
-    enum { WAIT_US = 200, MOST_WAITS = 5000 }; /* a product takes milliseconds; something is wrong after a second */
-    atomic_store(&closed, true);
+static void close_products(void) {
+    enum { WAIT_US = 50, MOST_WAITS = 20000 }; /* a product takes milliseconds; something is wrong after a second */
+    atomic_fetch_add(&closings, 1);
     for (int i = 0; i < MOST_WAITS && atomic_load(&under_way) > 0; i++)
         usleep(WAIT_US);
 }
 
-/* In a fork's child the threads that had products under way are gone. */
+static void reopen_products(void) {
+    atomic_fetch_sub(&closings, 1);
+}
+
+/* In a fork's child the forking thread, which is in no product, is alone. */
 static void reset_after_fork(void) {
     atomic_store(&under_way, 0);
+    atomic_store(&closings, 0);
+}
+
+__attribute__((destructor)) static void close_blas(void) {
+    close_products();
 }
 
 /* ---- Products ---- */
@@ -70,7 +82,7 @@ void nf_gemm_f64(double *c, nf_transpose op_a, nf_transpose op_b, int64_t m, int
 }
 
 void nf_blas_init(void) {
-    pthread_atfork(NULL, NULL, reset_after_fork);
+    pthread_atfork(close_products, reopen_products, reset_after_fork);
     NF_BLAS(openblas_set_num_threads)(1);
 }
 
