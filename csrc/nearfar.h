@@ -140,6 +140,10 @@ nf_status nf_network_backward(nf_network *network, float *d_x, float *gradients,
  * O(rows width). Results do not depend on the number of threads. Float rows whose scores may exceed 128 in size, or
  * spread further than float can hold, are computed in double. */
 
+/* What becomes of the values of the anchors (or pairs, or triplets: a loss's comment says of what). `loss` is one
+ * number, with NF_REDUCE_NONE one for each; gradients are those of the mean, else those of the sum. */
+typedef enum nf_reduction { NF_REDUCE_MEAN, NF_REDUCE_SUM, NF_REDUCE_NONE } nf_reduction;
+
 /* NT-Xent of V views of N samples, z (views, samples, width):
  *
  *     loss = 1 / (V N) sum_i 1 / (V - 1) sum_{p positive of i} -log( exp(s_ip) / sum_{j != i} exp(s_ij) ),

@@ -145,6 +145,11 @@ PyArrayObject *nf_new_like(PyArrayObject *array) {
     return nf_new_array(PyArray_NDIM(array), PyArray_DIMS(array), PyArray_TYPE(array));
 }
 
+PyArrayObject *nf_new_loss(nf_reduction reduction, npy_intp count) {
+    npy_intp shape = reduction == NF_REDUCE_NONE ? count : 1;
+    return nf_new_array(1, &shape, NPY_FLOAT64);
+}
+
 void *nf_data(PyArrayObject *array) {
     return array ? PyArray_DATA(array) : NULL;
 }

@@ -51,6 +51,9 @@ PyArrayObject *nf_new_like(PyArrayObject *array);
 void *nf_data(PyArrayObject *array);
 bool nf_is_double(const PyArrayObject *array);
 
+/* A new array for the value of a loss over `count` anchors: float64, (1), or (count) with NF_REDUCE_NONE. */
+PyArrayObject *nf_new_loss(nf_reduction reduction, npy_intp count);
+
 /* Whether the memory of two arrays overlaps. */
 bool nf_overlap(PyArrayObject *a, PyArrayObject *b);
 
