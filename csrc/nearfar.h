@@ -60,7 +60,11 @@ typedef enum nf_layer_kind {
     NF_CONV,                /* see nn/conv.h; weight (kernel_h, kernel_w, in, out), bias (out) */
     NF_LINEAR,              /* y = x weight + bias; weight (in, out); in = h w c of the input */
     NF_BATCH_NORM,          /* see nn/batch_norm.h; weight (c), bias (c), running_mean (c), running_var (c) */
+    NF_LAYER_NORM,          /* see nn/layer_norm.h; weight (c), bias (c) */
+    NF_DEPTHWISE_CONV,      /* see nn/depthwise.h; weight (kernel_h, kernel_w, 1, c), bias (c) */
     NF_RELU,                /* y = max(x, 0) */
+    NF_GELU,                /* y = x Phi(x), Phi the normal distribution's integral */
+    NF_SILU,                /* y = x / (1 + exp(-x)) */
     NF_SUM,                 /* y = a + b */
     NF_MAX_POOL,            /* see nn/pool.h */
     NF_GLOBAL_AVERAGE_POOL, /* (n, h, w, c) -> (n, c) */
@@ -70,11 +74,11 @@ typedef struct nf_layer {
     nf_layer_kind kind;
     int64_t inputs[2];            /* indices of earlier layers, -1: the network's input; [1] only for NF_SUM */
     int64_t out_channels;         /* NF_CONV, NF_LINEAR: >= 1 */
-    int64_t kernel_h, kernel_w;   /* NF_CONV: 1..31; NF_MAX_POOL: kernel_h only, 1..15 */
-    int64_t stride;               /* NF_CONV, NF_MAX_POOL: >= 1 */
+    int64_t kernel_h, kernel_w;   /* convolutions: 1..31; NF_MAX_POOL: kernel_h only, 1..15 */
+    int64_t stride;               /* convolutions, NF_MAX_POOL: >= 1 */
     int64_t padding_h, padding_w; /* 0..kernel - 1; NF_MAX_POOL: padding_h only, at most kernel_h / 2 */
-    bool bias;                    /* NF_CONV, NF_LINEAR */
-    float eps, momentum;          /* NF_BATCH_NORM: > 0; 0..1 */
+    bool bias;                    /* convolutions, NF_LINEAR */
+    float eps, momentum;          /* normalisations: > 0; NF_BATCH_NORM: 0..1 */
 } nf_layer;
 
 /* Shape of a batch; flat: (n, c), with h = w = 1. */

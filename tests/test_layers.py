@@ -6,7 +6,9 @@ from nearfar import _core
 from reference import nn
 from reference.nn_check import (
     AVERAGE,
+    GELU,
     RELU,
+    SILU,
     SIZES,
     SUM,
     batch_norm,
@@ -14,6 +16,8 @@ from reference.nn_check import (
     chain,
     check,
     conv,
+    depthwise,
+    layer_norm,
     linear,
     plain,
     pool,
@@ -76,6 +80,61 @@ def test_conv_of_real_sizes(layer, shape):
 def test_conv_with_kernel_larger_than_the_map():
     check([conv(3, 7)], (2, 2, 1, 4))
     check([conv(3, 3)], (1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("channels", SIZES)
+def test_depthwise_channels(channels):
+    check([depthwise(3, bias=1)], (2, 5, 7, channels))
+    check([depthwise(3, 2)], (2, 6, 9, channels))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_depthwise_maps(size):
+    for other in (1, 6, 13):
+        check([depthwise(3, bias=1)], (2, size, other, 4))
+        check([depthwise((2, 5), 2, (1, 2))], (1, other, size, 3))
+
+
+@pytest.mark.parametrize("kernel", (1, 2, 3, 5, 7))
+@pytest.mark.parametrize("stride", (1, 2, 3))
+def test_depthwise_geometry(kernel, stride):
+    for padding in range(min(kernel, 4)):
+        check([depthwise(kernel, stride, padding, bias=1)], (3, 9, 8, 3))
+
+
+def test_depthwise_of_many_segments():
+    check([depthwise(7)], (8, 24, 24, 40), tolerance=2e-5)
+
+
+@pytest.mark.parametrize("channels", SIZES)
+def test_layer_norm(channels):
+    scale = 3e-2 if channels == 1 else 1e-5  # of one number nothing is left but rounding
+    check([layer_norm(eps=1e-1 if channels == 1 else 1e-5)], (3, 5, 4, channels), tolerance=scale)
+    check([layer_norm(1e-2)], (7, channels), tolerance=scale)
+
+
+def test_layer_norm_of_many_blocks():
+    check([layer_norm()], (6, 40, 40, 17), tolerance=2e-5)
+
+
+@pytest.mark.parametrize("kind", (GELU, SILU))
+@pytest.mark.parametrize("n", SIZES)
+def test_smooth_activations(kind, n):
+    check([plain(kind)], (3, n))
+
+
+@pytest.mark.parametrize("kind", (GELU, SILU))
+def test_smooth_activations_over_their_range(kind):
+    x = np.concatenate([np.linspace(-20, 20, 4001), [-1e30, -1e4, -0.0, 1e-30, 1e4, 1e30]]).astype(np.float32)
+    core = _core.Network([plain(kind)], (len(x),), "auto")
+    function, gradient = nn.ACTIVATIONS[kind]
+    exact = x.astype(float)
+    y = core.forward(x[None], True, 1)[0]
+    d_x = core.backward(np.ones((1, len(x)), np.float32), True, False)[0]
+    assert (np.abs(y - function(exact)) <= 2.5e-7 * np.maximum(np.abs(exact), 1)).all()
+    with np.errstate(over="ignore"):
+        wanted = np.where(np.abs(exact) < 1e4, gradient(1.0, exact), exact > 0)
+    np.testing.assert_allclose(d_x, wanted, atol=5e-7)
 
 
 @pytest.mark.parametrize("channels", SIZES)

@@ -71,6 +71,75 @@ def test_resnet_names_are_torchvisions():
     ]
 
 
+@pytest.mark.parametrize(
+    "encoder, parameters, features",
+    [  # without classifiers; those of MobileNetV2 and ConvNeXt-T are torchvision's, the latter's block scales taken off
+        (lambda: nf.mobilenet(stem="imagenet"), 2_223_872, 1280),
+        (lambda: nf.convnext(), 27_820_128 - (96 * 3 + 192 * 3 + 384 * 9 + 768 * 3), 768),
+        (lambda: nf.wide_resnet(28, 10), 36_479_194 - 6_410, 640),
+        (lambda: nf.resnet9(), 6_568_000, 512),
+        (lambda: nf.mlp((28, 28, 1), (64, 32)), 784 * 64 + 128 + 64 * 32 + 64, 32),
+    ],
+    ids=["mobilenet", "convnext", "wide_resnet", "resnet9", "mlp"],
+)
+def test_encoder_sizes(encoder, parameters, features):
+    net = encoder()
+    assert net.parameters.size == parameters
+    assert net.out_features == features
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        lambda: nf.resnet9(width=4, in_channels=2),
+        lambda: nf.wide_resnet(10, 1, in_channels=2),
+        lambda: nf.mobilenet(width=0.1, in_channels=2),
+        lambda: nf.convnext((1, 2), width=6, stem=2, in_channels=2),
+        lambda: nf.mlp((8, 9, 2), (7, 5)),
+        lambda: nf.mlp((8, 9, 2), (7, 5), batch_norm=False),
+    ],
+    ids=["resnet9", "wide_resnet", "mobilenet", "convnext", "mlp", "mlp_plain"],
+)
+def test_encoders_equal_their_twins(encoder):
+    net = encoder()
+    twin, names = twin_of(net)
+    x = images(6, 8, 9, 2)
+    np.testing.assert_allclose(net.forward(x), twin.forward(x), rtol=1e-4, atol=1e-5)
+    y = net.forward(x, training=True)
+    np.testing.assert_allclose(y, twin.forward(x, True), rtol=1e-4, atol=1e-4)
+    d_y = images(*y.shape, seed=1)
+    d_x = net.backward(d_y, input_gradient=True)
+    wanted = twin.backward(d_y)
+    found = net.gradient_dict()
+    scale = max(np.linalg.norm(gradient) for gradient in wanted.values())
+    for key, name in names.items():
+        gradient = wanted[key]
+        if gradient.ndim == 4:
+            gradient = gradient.transpose(3, 2, 0, 1)
+        if name.endswith("weight") and key[0] == 0 and gradient.ndim == 2:  # behind images: (C, H, W) to (H, W, C)
+            gradient = gradient.reshape(8, 9, 2, -1).transpose(3, 2, 0, 1).reshape(gradient.shape[1], -1)
+        elif gradient.ndim == 2:
+            gradient = gradient.T
+        assert np.linalg.norm(found[name] - gradient) < 2e-4 * max(np.linalg.norm(gradient), 1e-3 * scale), name
+    assert np.linalg.norm(d_x - wanted["x"]) < 2e-4 * np.linalg.norm(wanted["x"])
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: nf.wide_resnet(17), "depth must be 6 n"),
+        (lambda: nf.wide_resnet(16, 0), "widen must be >= 1, got 0"),
+        (lambda: nf.mobilenet(width=0), "width must be > 0, got 0"),
+        (lambda: nf.mobilenet(stem="large"), "stem must be"),
+        (lambda: nf.convnext(()), "counts must name"),
+        (lambda: nf.mlp((3,), ()), "widths must name"),
+    ],
+)
+def test_wrong_encoders(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
 def test_shapes_of_outputs():
     assert small_resnet().forward(images(2, 32, 32, 3)).shape == (2, 32)
     assert small_resnet(stem="imagenet", in_channels=1).forward(images(1, 33, 47, 1)).shape == (1, 32)

@@ -10,7 +10,24 @@ import numpy as np
 import pytest
 from nearfar import _core
 from reference import nn
-from reference.nn_check import AVERAGE, RELU, SUM, batch_norm, build, chain, check, conv, linear, plain, pool, relative
+from reference.nn_check import (
+    AVERAGE,
+    GELU,
+    RELU,
+    SILU,
+    SUM,
+    batch_norm,
+    build,
+    chain,
+    check,
+    conv,
+    depthwise,
+    layer_norm,
+    linear,
+    plain,
+    pool,
+    relative,
+)
 
 # ---- how layers meet: a plan may fuse neighbours, but not when a third reads between them ----
 
@@ -35,6 +52,12 @@ from reference.nn_check import AVERAGE, RELU, SUM, batch_norm, build, chain, che
         [conv(6, 3, 2), batch_norm(source=0), conv(6, 1, 2), batch_norm(source=2), plain(SUM, 3, 1), plain(AVERAGE, 4)],
         [plain(SUM, -1, -1), plain(SUM, 0, 0), plain(SUM, 1, -1)],
         [plain(RELU), conv(4, 3, source=0), conv(4, 5, source=0), plain(SUM, 1, 2), plain(SUM, 3, 0)],
+        chain(conv(6, 1), batch_norm(), plain(RELU), depthwise(3, 2), batch_norm(), plain(RELU), conv(5, 1)),
+        chain(depthwise(3), plain(RELU), plain(GELU), plain(SILU), layer_norm(), plain(RELU)),
+        chain(layer_norm(), conv(4, 1, bias=1), plain(GELU), plain(AVERAGE), layer_norm(), linear(3)),
+        [depthwise(7, bias=1), layer_norm(source=0), conv(8, 1, source=1), plain(GELU, 2), conv(4, 1, source=3)]
+        + [plain(SUM, 4, -1), layer_norm(source=5), plain(SUM, 5, 6)],
+        [plain(SILU), depthwise(3, source=0), plain(GELU, 0), layer_norm(source=0), plain(SUM, 1, 2), plain(SUM, 3, 4)],
     ],
     ids=lambda layers: "-".join(kind for kind, _, _ in layers),
 )
@@ -43,7 +66,7 @@ def test_combinations(layers, groups):
     check(layers, (4, 6, 5, 4), groups=groups, tolerance=2e-5)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(24))
 def test_random_graphs(seed):
     """Random graphs that keep their shape; the last layers sum up all results that nobody read."""
     random = np.random.default_rng(seed)
@@ -51,7 +74,16 @@ def test_random_graphs(seed):
     for index in range(random.integers(4, 12)):
         a, b = random.integers(-1, index, 2).tolist()
         layers.append(
-            [conv(3, 3, source=a), batch_norm(source=a), plain(RELU, a), plain(SUM, a, b)][random.integers(4)]
+            [
+                conv(3, 3, source=a),
+                batch_norm(source=a),
+                plain(RELU, a),
+                plain(SUM, a, b),
+                depthwise(3, source=a),
+                layer_norm(0.5, source=a),
+                plain(GELU, a),
+                plain(SILU, a),
+            ][random.integers(8)]
         )
         unread = (unread - set(layers[-1][1])) | {index}
     last, *others = unread

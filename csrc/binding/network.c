@@ -20,9 +20,17 @@ static const struct {
     const char *name;
     nf_layer_kind kind;
 } kinds[] = {
-    {"conv", NF_CONV},         {"linear", NF_LINEAR}, {"batch_norm", NF_BATCH_NORM},
-    {"relu", NF_RELU},         {"sum", NF_SUM},       {"global_average_pool", NF_GLOBAL_AVERAGE_POOL},
+    {"conv", NF_CONV},
+    {"linear", NF_LINEAR},
+    {"batch_norm", NF_BATCH_NORM},
+    {"relu", NF_RELU},
+    {"sum", NF_SUM},
+    {"global_average_pool", NF_GLOBAL_AVERAGE_POOL},
     {"max_pool", NF_MAX_POOL},
+    {"depthwise_conv", NF_DEPTHWISE_CONV},
+    {"layer_norm", NF_LAYER_NORM},
+    {"gelu", NF_GELU},
+    {"silu", NF_SILU},
 };
 
 static bool read_kind(PyObject *object, nf_layer_kind *kind) {
@@ -66,17 +74,20 @@ static bool read_bias(PyObject *options, nf_layer *layer) {
     return good;
 }
 
+static bool read_window(PyObject *options, nf_layer *layer) {
+    return read_integer(options, "kernel_h", &layer->kernel_h) && read_integer(options, "kernel_w", &layer->kernel_w) &&
+           read_integer(options, "stride", &layer->stride) && read_integer(options, "padding_h", &layer->padding_h) &&
+           read_integer(options, "padding_w", &layer->padding_w) && read_bias(options, layer);
+}
+
 static bool read_options(PyObject *options, nf_layer *layer) {
     switch (layer->kind) {
-    case NF_CONV:
-        return read_integer(options, "out_channels", &layer->out_channels) &&
-               read_integer(options, "kernel_h", &layer->kernel_h) &&
-               read_integer(options, "kernel_w", &layer->kernel_w) && read_integer(options, "stride", &layer->stride) &&
-               read_integer(options, "padding_h", &layer->padding_h) &&
-               read_integer(options, "padding_w", &layer->padding_w) && read_bias(options, layer);
+    case NF_CONV: return read_integer(options, "out_channels", &layer->out_channels) && read_window(options, layer);
+    case NF_DEPTHWISE_CONV: return read_window(options, layer);
     case NF_LINEAR: return read_integer(options, "out_features", &layer->out_channels) && read_bias(options, layer);
     case NF_BATCH_NORM:
         return read_float(options, "eps", &layer->eps) && read_float(options, "momentum", &layer->momentum);
+    case NF_LAYER_NORM: return read_float(options, "eps", &layer->eps);
     case NF_MAX_POOL:
         return read_integer(options, "kernel", &layer->kernel_h) && read_integer(options, "stride", &layer->stride) &&
                read_integer(options, "padding", &layer->padding_h);

@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Points that depthwise convolution computes at a time; even. */
+#define NF_DEPTHWISE_POINTS 6
+
 /* The network's layers. */
 #define NF_NETWORK_KERNELS(K)                                                                                         \
     /* elementwise.c */                                                                                               \
@@ -45,6 +48,27 @@
     K(void, batch_norm_backward,                                                                                      \
       (float *d_x, const float *d_y, const float *x, const float *mean, const float *factor_y, const float *factor_x, \
        const float *shift, size_t rows, size_t c, bool accumulate))                                                   \
+    /* depthwise.c, for NF_DEPTHWISE_POINTS points at a time, pixels (taps, points) and weights (taps) by pointers to \
+     * c numbers: out[p] (+)= bias (or 0) + sum_t pixels[t][p] weights[t] */                                                  \
+    K(void, depthwise,                                                                                                \
+      (float *const *out, const float *const *pixels, const float *const *weights, const float *bias, size_t taps,    \
+       size_t c, bool accumulate))                                                                                    \
+    /* d_weight (taps, c) += sum_p pixels[t][p] d_y[p] */                                                             \
+    K(void, depthwise_weights,                                                                                        \
+      (float *d_weight, const float *const *pixels, const float *const *d_y, size_t taps, size_t c))                  \
+    /* layer_norm.c: x is (rows, c), mean and inverse, if not NULL, are (rows) */                                     \
+    K(void, layer_norm,                                                                                               \
+      (float *y, float *mean, float *inverse, const float *x, const float *weight, const float *bias, float eps,      \
+       size_t rows, size_t c))                                                                                        \
+    K(void, layer_norm_backward,                                                                                      \
+      (float *d_x, float *sum, float *sum_u, const float *d_y, const float *x, const float *mean,                     \
+       const float *inverse, const float *weight, size_t rows, size_t c, bool accumulate))                            \
+    /* activations.c: y may be x, d_x may be d_y; gelu(x) = x times the normal distribution's integral up to x,       \
+     * silu(x) = x / (1 + exp(-x)) */                                                                                 \
+    K(void, gelu, (float *y, const float *x, size_t n))                                                               \
+    K(void, gelu_backward, (float *d_x, const float *d_y, const float *x, size_t n, bool accumulate))                 \
+    K(void, silu, (float *y, const float *x, size_t n))                                                               \
+    K(void, silu_backward, (float *d_x, const float *d_y, const float *x, size_t n, bool accumulate))                 \
     /* max_pool.c: one output pixel of c channels; taps are the pixels of its window, index the chosen one's place */ \
     K(void, max_pool, (float *y, uint8_t *index, const float *const *taps, size_t tap_count, size_t c))               \
     K(void, max_pool_backward,                                                                                        \

@@ -10,6 +10,7 @@
 enum { CHUNK = 32768 };
 
 typedef struct elementwise_job {
+    nf_layer_kind kind; /* of an activation */
     float *out;
     const float *a, *b;
     int64_t size;
@@ -25,27 +26,41 @@ static size_t chunk_size(const elementwise_job *job, int64_t task) {
     return (size_t)nf_min(CHUNK, job->size - task * CHUNK);
 }
 
-static void relu_task(void *context, int64_t task, int worker) {
+static void activation_task(void *context, int64_t task, int worker) {
     (void)worker;
     elementwise_job *job = context;
-    nf_kernel->relu(job->out + task * CHUNK, job->a + task * CHUNK, chunk_size(job, task));
+    float *y = job->out + task * CHUNK;
+    const float *x = job->a + task * CHUNK;
+    size_t n = chunk_size(job, task);
+    switch (job->kind) {
+    case NF_GELU: nf_kernel->gelu(y, x, n); break;
+    case NF_SILU: nf_kernel->silu(y, x, n); break;
+    default: nf_kernel->relu(y, x, n);
+    }
 }
 
-nf_status nf_relu_forward(float *y, const float *x, int64_t size, int workers) {
-    elementwise_job job = {.out = y, .a = x, .size = size};
-    return run(relu_task, &job, workers);
+nf_status nf_activation_forward(nf_layer_kind kind, float *y, const float *x, int64_t size, int workers) {
+    elementwise_job job = {.kind = kind, .out = y, .a = x, .size = size};
+    return run(activation_task, &job, workers);
 }
 
-static void relu_backward_task(void *context, int64_t task, int worker) {
+static void activation_backward_task(void *context, int64_t task, int worker) {
     (void)worker;
     elementwise_job *job = context;
-    nf_kernel->relu_backward(job->out + task * CHUNK, job->a + task * CHUNK, job->b + task * CHUNK,
-                             chunk_size(job, task), job->accumulate);
+    float *d_x = job->out + task * CHUNK;
+    const float *d_y = job->a + task * CHUNK, *seen = job->b + task * CHUNK;
+    size_t n = chunk_size(job, task);
+    switch (job->kind) {
+    case NF_GELU: nf_kernel->gelu_backward(d_x, d_y, seen, n, job->accumulate); break;
+    case NF_SILU: nf_kernel->silu_backward(d_x, d_y, seen, n, job->accumulate); break;
+    default: nf_kernel->relu_backward(d_x, d_y, seen, n, job->accumulate);
+    }
 }
 
-nf_status nf_relu_backward(float *d_x, const float *d_y, const float *y, int64_t size, bool accumulate, int workers) {
-    elementwise_job job = {.out = d_x, .a = d_y, .b = y, .size = size, .accumulate = accumulate};
-    return run(relu_backward_task, &job, workers);
+nf_status nf_activation_backward(nf_layer_kind kind, float *d_x, const float *d_y, const float *seen, int64_t size,
+                                 bool accumulate, int workers) {
+    elementwise_job job = {.kind = kind, .out = d_x, .a = d_y, .b = seen, .size = size, .accumulate = accumulate};
+    return run(activation_backward_task, &job, workers);
 }
 
 static void sum_task(void *context, int64_t task, int worker) {

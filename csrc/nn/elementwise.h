@@ -1,12 +1,17 @@
-/* Layers that work number by number: ReLU, y = max(x, 0), and the residual sum, y = a + b. Also the checked copy by
- * which a network takes its input. */
+/* Layers that work number by number: activations and the residual sum, y = a + b. Also the checked copy by which a
+ * network takes its input.
+ *   relu(x) = max(x, 0)   gelu(x) = x Phi(x), Phi the normal distribution's integral   silu(x) = x / (1 + exp(-x))
+ * Source: Hendrycks and Gimpel, "Gaussian error linear units", 2016. */
 #ifndef NF_NN_ELEMENTWISE_H
 #define NF_NN_ELEMENTWISE_H
 
 #include "../core/status.h"
 
-nf_status nf_relu_forward(float *y, const float *x, int64_t size, int workers); /* y may be x */
-nf_status nf_relu_backward(float *d_x, const float *d_y, const float *y, int64_t size, bool accumulate, int workers);
+/* kind: NF_RELU, NF_GELU or NF_SILU; y may be x */
+nf_status nf_activation_forward(nf_layer_kind kind, float *y, const float *x, int64_t size, int workers);
+/* seen: y for NF_RELU, else x */
+nf_status nf_activation_backward(nf_layer_kind kind, float *d_x, const float *d_y, const float *seen, int64_t size,
+                                 bool accumulate, int workers);
 
 nf_status nf_sum_forward(float *y, const float *a, const float *b, int64_t size, int workers);
 nf_status nf_sum_backward(float *d_a, const float *d_y, int64_t size, bool accumulate,

@@ -47,8 +47,17 @@ static nf_status step_forward(const forward_call *call, const nf_step *step) {
         return nf_conv_forward(&step->conv, y, buffer(plan, step->moments), x, call->parameters + at->weight,
                                call->layers[step->layer].bias ? call->parameters + at->bias : NULL,
                                buffer(plan, plan->scratch));
+    case NF_DEPTHWISE_CONV:
+        return nf_depthwise_forward(&step->depthwise, y, x, call->parameters + at->weight,
+                                    call->layers[step->layer].bias ? call->parameters + at->bias : NULL,
+                                    buffer(plan, plan->scratch));
     case NF_BATCH_NORM: return batch_norm_forward(call, step);
-    case NF_RELU: return nf_relu_forward(y, x, size, plan->workers);
+    case NF_LAYER_NORM:
+        return nf_layer_norm_forward(&step->layer_norm, y, buffer(plan, step->saved), x, call->parameters + at->weight,
+                                     call->parameters + at->bias);
+    case NF_RELU:
+    case NF_GELU:
+    case NF_SILU: return nf_activation_forward(step->kind, y, x, size, plan->workers);
     case NF_SUM: return nf_sum_forward(y, x, value(plan, step->addend), size, plan->workers);
     case NF_MAX_POOL: return nf_max_pool_forward(&step->pool, y, (uint8_t *)buffer(plan, step->saved), x);
     case NF_GLOBAL_AVERAGE_POOL: return nf_average_pool_forward(&step->pool, y, x);
@@ -96,6 +105,29 @@ static nf_status conv_backward(const backward_call *call, const nf_step *step) {
                                   step->input_route == NF_ROUTE_ADD, scratch);
 }
 
+static nf_status depthwise_backward(const backward_call *call, const nf_step *step) {
+    const nf_plan *plan = call->plan;
+    const nf_layer_offsets *at = &call->offsets[step->layer];
+    const float *d_y = gradient(call, step->output);
+    float *d_x = gradient(call, step->input), *scratch = buffer(plan, plan->scratch);
+    float *d_bias = call->layers[step->layer].bias ? call->gradients + at->bias : NULL;
+    NF_TRY(nf_depthwise_backward_parameters(&step->depthwise, call->gradients + at->weight, d_bias,
+                                            value(plan, step->input), d_y, call->accumulate, scratch));
+    if (!d_x)
+        return NF_OK;
+    return nf_depthwise_backward_input(&step->depthwise, d_x, d_y, call->parameters + at->weight,
+                                       step->input_route == NF_ROUTE_ADD, scratch);
+}
+
+static nf_status layer_norm_backward(const backward_call *call, const nf_step *step) {
+    const nf_plan *plan = call->plan;
+    const nf_layer_offsets *at = &call->offsets[step->layer];
+    return nf_layer_norm_backward(&step->layer_norm, gradient(call, step->input), call->gradients + at->weight,
+                                  call->gradients + at->bias, gradient(call, step->output), value(plan, step->input),
+                                  buffer(plan, step->saved), call->parameters + at->weight,
+                                  step->input_route == NF_ROUTE_ADD, call->accumulate, buffer(plan, plan->scratch));
+}
+
 /* The gradient of a sum's operand is the sum's own; nothing is to be done where it shares its memory. */
 static nf_status sum_backward(const backward_call *call, const nf_step *step, int64_t operand, nf_route route) {
     float *d = gradient(call, operand);
@@ -123,7 +155,9 @@ static nf_status step_backward(const backward_call *call, const nf_step *step) {
     switch (step->kind) {
     case NF_CONV:
     case NF_LINEAR: return conv_backward(call, step);
+    case NF_DEPTHWISE_CONV: return depthwise_backward(call, step);
     case NF_BATCH_NORM: return batch_norm_backward(call, step);
+    case NF_LAYER_NORM: return layer_norm_backward(call, step);
     case NF_SUM:
         NF_TRY(sum_backward(call, step, step->addend, step->addend_route));
         return sum_backward(call, step, step->input, step->input_route);
@@ -133,8 +167,11 @@ static nf_status step_backward(const backward_call *call, const nf_step *step) {
         return NF_OK;
     switch (step->kind) {
     case NF_RELU:
-        return nf_relu_backward(d_x, d_y, value(plan, step->output), plan->tensors[step->output].size, add,
-                                plan->workers);
+    case NF_GELU:
+    case NF_SILU:
+        return nf_activation_backward(step->kind, d_x, d_y,
+                                      value(plan, step->kind == NF_RELU ? step->output : step->input),
+                                      plan->tensors[step->output].size, add, plan->workers);
     case NF_MAX_POOL:
         return nf_max_pool_backward(&step->pool, d_x, d_y, (const uint8_t *)buffer(plan, step->saved), add);
     case NF_GLOBAL_AVERAGE_POOL: return nf_average_pool_backward(&step->pool, d_x, d_y, add);

@@ -44,17 +44,21 @@ static nf_status check_layer(const nf_layer *layer, int64_t index) {
         NF_TRY(check_range(index, "an input", layer->inputs[operand], -1, index - 1));
     switch (layer->kind) {
     case NF_CONV:
+    case NF_DEPTHWISE_CONV:
         NF_TRY(check_range(index, "kernel_h", layer->kernel_h, 1, NF_MAX_KERNEL));
         NF_TRY(check_range(index, "kernel_w", layer->kernel_w, 1, NF_MAX_KERNEL));
         NF_TRY(check_range(index, "stride", layer->stride, 1, MAX_SIZE));
         NF_TRY(check_range(index, "padding_h", layer->padding_h, 0, layer->kernel_h - 1));
         NF_TRY(check_range(index, "padding_w", layer->padding_w, 0, layer->kernel_w - 1));
+        if (layer->kind == NF_DEPTHWISE_CONV)
+            return NF_OK;
         return check_range(index, "out_channels", layer->out_channels, 1, MAX_SIZE);
     case NF_LINEAR: return check_range(index, "out_features", layer->out_channels, 1, MAX_SIZE);
     case NF_BATCH_NORM:
+    case NF_LAYER_NORM:
         if (!(layer->eps > 0 && layer->eps < 1e30f))
             return nf_fail(NF_BAD_VALUE, "layer %lld: eps must be > 0, got %g", (long long)index, (double)layer->eps);
-        if (!(layer->momentum >= 0 && layer->momentum <= 1))
+        if (layer->kind == NF_BATCH_NORM && !(layer->momentum >= 0 && layer->momentum <= 1))
             return nf_fail(NF_BAD_VALUE, "layer %lld: momentum must be in 0..1, got %g", (long long)index,
                            (double)layer->momentum);
         return NF_OK;
@@ -63,6 +67,8 @@ static nf_status check_layer(const nf_layer *layer, int64_t index) {
         NF_TRY(check_range(index, "stride", layer->stride, 1, MAX_SIZE));
         return check_range(index, "padding", layer->padding_h, 0, layer->kernel_h / 2);
     case NF_RELU:
+    case NF_GELU:
+    case NF_SILU:
     case NF_SUM:
     case NF_GLOBAL_AVERAGE_POOL: return NF_OK;
     }
@@ -85,15 +91,17 @@ static nf_status window_size(int64_t layer, int64_t *out, int64_t size, int64_t 
 static nf_status layer_shape(const nf_layer *layer, int64_t index, nf_shape *out, const nf_shape *shapes) {
     nf_shape in = shapes[layer->inputs[0] + 1];
     *out = in;
-    bool on_images = layer->kind == NF_CONV || layer->kind == NF_MAX_POOL || layer->kind == NF_GLOBAL_AVERAGE_POOL;
+    bool on_images = layer->kind == NF_CONV || layer->kind == NF_DEPTHWISE_CONV || layer->kind == NF_MAX_POOL ||
+                     layer->kind == NF_GLOBAL_AVERAGE_POOL;
     if (on_images && in.flat)
         return nf_fail(NF_BAD_VALUE, "layer %lld: it needs images (H, W, C), got vectors of %lld features",
                        (long long)index, (long long)in.c);
     switch (layer->kind) {
     case NF_CONV:
+    case NF_DEPTHWISE_CONV:
         NF_TRY(window_size(index, &out->h, in.h, layer->kernel_h, layer->stride, layer->padding_h));
         NF_TRY(window_size(index, &out->w, in.w, layer->kernel_w, layer->stride, layer->padding_w));
-        out->c = layer->out_channels;
+        out->c = layer->kind == NF_CONV ? layer->out_channels : in.c;
         out->flat = false;
         return NF_OK;
     case NF_MAX_POOL:
@@ -164,6 +172,14 @@ static nf_status lay_out_parameters(nf_network *network, const nf_shape *shapes)
                 add_slot(network->parameters, slots, total, i, "weight", images ? 4 : 2, images ? conv : linear);
             if (layer->bias)
                 at->bias = add_slot(network->parameters, slots, total, i, "bias", 1, &layer->out_channels);
+        } else if (layer->kind == NF_DEPTHWISE_CONV) {
+            int64_t shape[4] = {layer->kernel_h, layer->kernel_w, 1, in.c};
+            at->weight = add_slot(network->parameters, slots, total, i, "weight", 4, shape);
+            if (layer->bias)
+                at->bias = add_slot(network->parameters, slots, total, i, "bias", 1, channels);
+        } else if (layer->kind == NF_LAYER_NORM) {
+            at->weight = add_slot(network->parameters, slots, total, i, "weight", 1, channels);
+            at->bias = add_slot(network->parameters, slots, total, i, "bias", 1, channels);
         } else if (layer->kind == NF_BATCH_NORM) {
             at->weight = add_slot(network->parameters, slots, total, i, "weight", 1, channels);
             at->bias = add_slot(network->parameters, slots, total, i, "bias", 1, channels);

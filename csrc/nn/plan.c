@@ -98,6 +98,24 @@ static nf_step make_step(const nf_plan *plan, const nf_layer *layer, int64_t ind
                                     .momentum = layer->momentum,
                                     .workers = plan->workers};
         break;
+    case NF_DEPTHWISE_CONV:
+        step.depthwise = (nf_depthwise){.n = in->n,
+                                        .h = in->h,
+                                        .w = in->w,
+                                        .c = in->c,
+                                        .out_h = out->h,
+                                        .out_w = out->w,
+                                        .kernel_h = layer->kernel_h,
+                                        .kernel_w = layer->kernel_w,
+                                        .stride = layer->stride,
+                                        .pad_h = layer->padding_h,
+                                        .pad_w = layer->padding_w,
+                                        .workers = plan->workers};
+        break;
+    case NF_LAYER_NORM:
+        step.layer_norm =
+            (nf_layer_norm){.rows = in->n * in->h * in->w, .c = in->c, .eps = layer->eps, .workers = plan->workers};
+        break;
     case NF_SUM: step.addend = layer->inputs[1] + 1; break;
     case NF_MAX_POOL:
     case NF_GLOBAL_AVERAGE_POOL:
@@ -112,7 +130,9 @@ static nf_step make_step(const nf_plan *plan, const nf_layer *layer, int64_t ind
                               .padding = layer->padding_h,
                               .workers = plan->workers};
         break;
-    case NF_RELU: break;
+    case NF_RELU:
+    case NF_GELU:
+    case NF_SILU: break;
     }
     return step;
 }
@@ -155,12 +175,12 @@ static bool works_in_place(const nf_plan *plan, const nf_step *step) {
     const nf_tensor *input = &plan->tensors[step->input];
     if (input->consumers != 1 || step->addend == step->input)
         return false;
-    if (step->kind == NF_BATCH_NORM)
+    if (step->kind == NF_BATCH_NORM || step->kind == NF_LAYER_NORM || step->kind == NF_GELU || step->kind == NF_SILU)
         return !plan->training;
     if (step->kind != NF_RELU || input->producer < 0)
         return false;
     const nf_step *before = &plan->steps[input->producer]; /* must not need its output to go back */
-    return before->kind == NF_CONV || before->kind == NF_SUM;
+    return before->kind == NF_CONV || before->kind == NF_DEPTHWISE_CONV || before->kind == NF_SUM;
 }
 
 static void place_forward(nf_plan *plan) {
@@ -184,6 +204,8 @@ static void place_forward(nf_plan *plan) {
                 step->moments = before->moments;
             }
         }
+        if (step->kind == NF_LAYER_NORM)
+            step->saved = new_buffer(plan, nf_layer_norm_saved_size(&step->layer_norm) * sizeof(float), s);
         if (step->kind == NF_MAX_POOL)
             step->saved = new_buffer(plan, (size_t)output->size, s);
     }
@@ -192,8 +214,15 @@ static void place_forward(nf_plan *plan) {
 
 /* What a step reads again on its way back. */
 static void keep_for_backward(nf_plan *plan, const nf_step *step, int64_t time) {
-    if (step->kind == NF_CONV || step->kind == NF_BATCH_NORM)
-        use(plan, plan->tensors[step->input].buffer, time);
+    switch (step->kind) {
+    case NF_CONV:
+    case NF_DEPTHWISE_CONV:
+    case NF_BATCH_NORM:
+    case NF_LAYER_NORM:
+    case NF_GELU:
+    case NF_SILU: use(plan, plan->tensors[step->input].buffer, time); break;
+    default: break;
+    }
     if (step->kind == NF_RELU || (step->kind == NF_BATCH_NORM && step->norm.relu))
         use(plan, plan->tensors[step->output].buffer, time);
     if (step->saved >= 0)
@@ -232,7 +261,8 @@ static void place_backward(nf_plan *plan) {
         bool sums = step->addend >= 0;
         if (step->kind == NF_SUM)
             step->addend_route = route_gradient(plan, step->addend, gradient, true, time, &input_written);
-        bool shares = step->kind == NF_RELU || (step->kind == NF_BATCH_NORM && !sums) ||
+        bool shares = step->kind == NF_RELU || step->kind == NF_GELU || step->kind == NF_SILU ||
+                      step->kind == NF_LAYER_NORM || (step->kind == NF_BATCH_NORM && !sums) ||
                       (step->kind == NF_SUM && step->addend_route != NF_ROUTE_SHARE);
         step->input_route = route_gradient(plan, step->input, gradient, shares, time, &input_written);
         if (step->kind == NF_BATCH_NORM && sums)
@@ -249,8 +279,12 @@ static void place_scratch(nf_plan *plan) {
             floats = nf_conv_forward_scratch(&step->conv);
             size_t back = plan->training ? nf_conv_backward_scratch(&step->conv) : 0;
             floats = back > floats ? back : floats;
+        } else if (step->kind == NF_DEPTHWISE_CONV) {
+            floats = nf_depthwise_scratch(&step->depthwise);
         } else if (step->kind == NF_BATCH_NORM) {
             floats = nf_batch_norm_scratch(&step->norm);
+        } else if (step->kind == NF_LAYER_NORM) {
+            floats = nf_layer_norm_scratch(&step->layer_norm);
         }
         most = floats > most ? floats : most;
     }

@@ -6,6 +6,8 @@
 #include "../core/status.h"
 #include "batch_norm.h"
 #include "conv.h"
+#include "depthwise.h"
+#include "layer_norm.h"
 #include "pool.h"
 
 /* How the gradient of a step's operand comes about. */
@@ -32,7 +34,9 @@ typedef struct nf_step {
     nf_route input_route, addend_route;
     union {
         nf_conv conv;
+        nf_depthwise depthwise;
         nf_batch_norm norm;
+        nf_layer_norm layer_norm;
         nf_pool pool;
     };
 } nf_step;

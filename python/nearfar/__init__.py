@@ -4,7 +4,7 @@ from nearfar import data, layers, losses, measure, plot, transforms
 from nearfar._core import get_num_threads, set_num_threads
 from nearfar.checkpoint import load, save
 from nearfar.config import __version__, show_config
-from nearfar.encoders import convnet, resnet
+from nearfar.encoders import convnet, convnext, mlp, mobilenet, resnet, resnet9, wide_resnet
 from nearfar.evaluation import evaluate
 from nearfar.gradient_caching import cached_gradients
 from nearfar.heads import projection_head
@@ -23,6 +23,7 @@ __all__ = [
     "__version__",
     "cached_gradients",
     "convnet",
+    "convnext",
     "cosine_schedule",
     "data",
     "dcl",
@@ -36,15 +37,19 @@ __all__ = [
     "load",
     "losses",
     "measure",
+    "mlp",
+    "mobilenet",
     "momentum_update",
     "n_pair",
     "nt_xent",
     "plot",
     "projection_head",
     "resnet",
+    "resnet9",
     "save",
     "set_num_threads",
     "show_config",
     "sup_con",
     "transforms",
+    "wide_resnet",
 ]

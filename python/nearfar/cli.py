@@ -165,10 +165,12 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--std", nargs="+", type=_positive, metavar="S", help="divided by, after --mean (the data's)")
 
     group = parser.add_argument_group("networks")
-    group.add_argument("--encoder", choices=runs.ENCODERS, help="(convnet)")
-    group.add_argument("--width", type=_count, metavar="C", help="channels of the first stage (convnet 32, resnet 64)")
+    group.add_argument("--encoder", metavar="NAME", choices=runs.ENCODERS, help=f"{', '.join(runs.ENCODERS)} (convnet)")
     group.add_argument(
-        "--stem", choices=("small", "imagenet"), help="of a resnet: for images of 32 or of 224 pixels (small)"
+        "--width", type=_count, metavar="C", help="channels of the first stage (convnet 32, resnet 64, ...)"
+    )
+    group.add_argument(
+        "--stem", choices=("small", "imagenet"), help="first layers for images of some 32 or some 224 pixels (small)"
     )
     group.add_argument("--head-hidden", type=_count, metavar="D", help="width of the head's hidden layers (that of v)")
     group.add_argument("--head-out", type=_count, metavar="D", help="length of the embeddings z (64)")

@@ -17,7 +17,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["BatchNorm", "Conv", "GlobalAveragePool", "Layer", "Linear", "MaxPool", "ReLU", "Residual"]
+__all__ = [
+    "GELU",
+    "BatchNorm",
+    "Conv",
+    "DepthwiseConv",
+    "GlobalAveragePool",
+    "Layer",
+    "LayerNorm",
+    "Linear",
+    "MaxPool",
+    "ReLU",
+    "Residual",
+    "SiLU",
+]
 
 Shape = tuple[int | None, ...]  # (H, W, C) or (F,); None: any size
 
@@ -46,6 +59,15 @@ def _pair(value, name, least):
 def _windows(size, kernel, stride, padding):
     """How many places a window has along an axis."""
     return None if size is None else (size + 2 * padding - kernel) // stride + 1
+
+
+def _window(kernel, stride, padding):
+    """The checked settings of a convolution's window."""
+    kernel = _pair(kernel, "kernel", 1)
+    padding = (kernel[0] // 2, kernel[1] // 2) if padding is None else _pair(padding, "padding", 0)
+    if padding[0] >= kernel[0] or padding[1] >= kernel[1]:
+        raise ValueError(f"padding must be < kernel = {kernel}, got {padding}")
+    return {"kernel": kernel, "stride": _integer(stride, "stride", 1), "padding": padding}
 
 
 class Layer:
@@ -110,32 +132,81 @@ class Conv(Layer):
 
     def __post_init__(self):
         self._check_name()
-        kernel = _pair(self.kernel, "kernel", 1)
-        padding = (kernel[0] // 2, kernel[1] // 2) if self.padding is None else _pair(self.padding, "padding", 0)
         self._set(
             out_channels=_integer(self.out_channels, "out_channels", 1),
-            kernel=kernel,
-            stride=_integer(self.stride, "stride", 1),
-            padding=padding,
+            **_window(self.kernel, self.stride, self.padding),
             bias=bool(self.bias),
         )
-        if padding[0] >= kernel[0] or padding[1] >= kernel[1]:
-            raise ValueError(f"padding must be < kernel = {kernel}, got {padding}")
 
     def options(self):
-        return {
-            "out_channels": self.out_channels,
-            "kernel_h": self.kernel[0],
-            "kernel_w": self.kernel[1],
-            "stride": self.stride,
-            "padding_h": self.padding[0],
-            "padding_w": self.padding[1],
-            "bias": int(self.bias),
-        }
+        return {"out_channels": self.out_channels, **_window_options(self)}
 
     def output_shape(self, shape):
-        sizes = zip(shape[:2], self.kernel, self.padding, strict=True)
-        return (*(_windows(size, k, self.stride, p) for size, k, p in sizes), self.out_channels)
+        return (*_window_shape(self, shape), self.out_channels)
+
+
+@dataclass(frozen=True)
+class DepthwiseConv(Layer):
+    """Convolution of each channel by itself, with zeros around the map: spatial filtering at a fraction of the work.
+
+    ``y[n, i, j, c] = bias[c] + sum_{k, l} x[n, i*stride + k - padding, j*stride + l - padding, c] w[k, l, c]``
+
+    Parameters
+    ----------
+    kernel : int or (int, int)
+        Height and width of the filters, 1 to 31.
+    stride : int
+        Step between two places of a filter, >= 1.
+    padding : int, (int, int) or None
+        Zeros added on each side, 0 to kernel - 1. None: ``kernel // 2``.
+    bias : bool
+        Whether to add a number per channel.
+    name : str or None
+        Prefix of the parameters' names.
+
+    Notes
+    -----
+    The weight is (C, 1, kh, kw) in `Network.state_dict`, as that of a `torch.nn.Conv2d` with as many groups as
+    channels, and (kh, kw, 1, C) in `Network.parameters`. Weight and bias start from a uniform distribution in
+    +-1 / sqrt(kh kw).
+
+    References
+    ----------
+    Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017.
+    """
+
+    kind: ClassVar[str] = "depthwise_conv"
+    kernel: int | tuple[int, int]
+    stride: int = 1
+    padding: int | tuple[int, int] | None = None
+    bias: bool = False
+    name: str | None = None
+
+    def __post_init__(self):
+        self._check_name()
+        self._set(**_window(self.kernel, self.stride, self.padding), bias=bool(self.bias))
+
+    def options(self):
+        return _window_options(self)
+
+    def output_shape(self, shape):
+        return (*_window_shape(self, shape), shape[2])
+
+
+def _window_options(layer):
+    return {
+        "kernel_h": layer.kernel[0],
+        "kernel_w": layer.kernel[1],
+        "stride": layer.stride,
+        "padding_h": layer.padding[0],
+        "padding_w": layer.padding[1],
+        "bias": int(layer.bias),
+    }
+
+
+def _window_shape(layer, shape):
+    sizes = zip(shape[:2], layer.kernel, layer.padding, strict=True)
+    return tuple(_windows(size, k, layer.stride, p) for size, k, p in sizes)
 
 
 @dataclass(frozen=True)
@@ -178,10 +249,66 @@ class BatchNorm(Layer):
 
 
 @dataclass(frozen=True)
+class LayerNorm(Layer):
+    """Layer normalisation over the last axis: of each vector, or of the channels of each pixel, by itself.
+
+    ``y = weight * (x - mean) / sqrt(var + eps) + bias`` with mean and (biased) variance over the last axis. Training
+    and evaluation are the same, and samples do not meet.
+
+    Parameters
+    ----------
+    eps : float
+        Added to the variance, > 0.
+    name : str or None
+        Prefix of the parameters' names.
+
+    References
+    ----------
+    Ba, Kiros and Hinton, "Layer Normalization", 2016.
+    """
+
+    kind: ClassVar[str] = "layer_norm"
+    eps: float = 1e-5
+    name: str | None = None
+
+    def __post_init__(self):
+        self._check_name()
+        self._set(eps=float(self.eps))
+        if not 0 < self.eps < float("inf"):
+            raise ValueError(f"eps must be > 0, got {self.eps}")
+
+    def options(self):
+        return {"eps": self.eps}
+
+
+@dataclass(frozen=True)
 class ReLU(Layer):
     """``y = max(x, 0)``, with derivative 0 at 0."""
 
     kind: ClassVar[str] = "relu"
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class GELU(Layer):
+    """``y = x Phi(x)`` with Phi the integral of the normal distribution up to x (not the approximation by tanh).
+
+    Errors are below 1e-7 of max(1, abs(x)). Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
+    """
+
+    kind: ClassVar[str] = "gelu"
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class SiLU(Layer):
+    """``y = x / (1 + exp(-x))``, also known as swish.
+
+    Source: Elfwing, Uchibe and Doya, "Sigmoid-Weighted Linear Units for Neural Network Function Approximation in
+    Reinforcement Learning", 2017.
+    """
+
+    kind: ClassVar[str] = "silu"
     name: str | None = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from nearfar import data as datasets
 from nearfar import optim, transforms
 from nearfar.data import Dataset
-from nearfar.encoders import convnet, resnet
+from nearfar.encoders import convnet, convnext, mobilenet, resnet, resnet9, wide_resnet
 from nearfar.heads import projection_head
 from nearfar.methods import SimCLR
 from nearfar.network import Network
@@ -65,7 +66,25 @@ DATA_DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"scale": (0.5, 1.0), "flip": 0.0, "temperature": 0.5, "epochs": 100},
 }
 
-ENCODERS = ("convnet", "resnet18", "resnet34", "resnet50")
+
+def _wide_resnet(width, stem, **rest):
+    if width is not None and width % 16:
+        raise ValueError(f"width must be a multiple of 16 for wide-resnet16, got {width}")
+    return wide_resnet(16, (width or 64) // 16, **rest)
+
+
+# Each takes width, stem, in_channels and seed. Width, the channels of the first stage, may be None: the usual ones.
+ENCODERS: dict[str, Callable[..., Network]] = {
+    "convnet": lambda width, stem, **rest: convnet([k * (width or 32) for k in (1, 2, 4)], **rest),
+    "resnet9": lambda width, stem, **rest: resnet9(width=width or 64, **rest),
+    **{
+        f"resnet{depth}": lambda width, depth=depth, **rest: resnet(depth, width=width or 64, **rest)
+        for depth in (18, 34, 50, 101, 152)
+    },
+    "wide-resnet16": _wide_resnet,
+    "mobilenet": lambda width, **rest: mobilenet(width=(width or 32) / 32, **rest),
+    "convnext": lambda width, stem, **rest: convnext(width=width or 96, stem=2 if stem == "small" else 4, **rest),
+}
 OPTIMIZERS = ("adamw", "sgd", "lars")
 
 
@@ -114,14 +133,12 @@ def _mean_and_std(images) -> tuple[list[float], list[float]]:
 
 def build_encoder(options: dict[str, Any], channels: int) -> Network:
     """The encoder with its initial weights."""
-    name, width, seed = options["encoder"], options["width"], options["seed"]
+    name, width = options["encoder"], options["width"]
     if name not in ENCODERS:
         raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {name!r}")
-    if name == "convnet":
-        width = 32 if width is None else width
-        return convnet((width, 2 * width, 4 * width), in_channels=channels, seed=seed)
-    width = 64 if width is None else width
-    return resnet(int(name.removeprefix("resnet")), stem=options["stem"], width=width, in_channels=channels, seed=seed)
+    if width is not None and width < 1:
+        raise ValueError(f"width must be >= 1, got {width}")
+    return ENCODERS[name](width, stem=options["stem"], in_channels=channels, seed=options["seed"])
 
 
 def build_method(options: dict[str, Any], channels: int) -> SimCLR:

@@ -11,6 +11,7 @@ earlier layers that it reads, -1 for the network's input. Parameters, statistics
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy import special
 
 # ---- convolution ----
 
@@ -77,6 +78,43 @@ def batch_norm_gradient(d_y, x, weight, *, eps=1e-5):
     return weight * scale * (d_y - d_bias / count - normal * d_weight / count), d_weight, d_bias
 
 
+def layer_norm(x, weight, bias, *, eps=1e-5):
+    """y = weight (x - mean) / sqrt(var + eps) + bias, over the last axis"""
+    return weight * _normal(x, eps) + bias
+
+
+def _normal(x, eps):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+
+
+def layer_norm_gradient(d_y, x, weight, *, eps=1e-5):
+    """d_x, d_weight, d_bias"""
+    u, g, axes = _normal(x, eps), d_y * weight, tuple(range(x.ndim - 1))
+    d_x = g - g.mean(-1, keepdims=True) - u * (g * u).mean(-1, keepdims=True)
+    return d_x / np.sqrt(x.var(-1, keepdims=True) + eps), (d_y * u).sum(axes), d_y.sum(axes)
+
+
+# ---- depthwise convolution ----
+
+
+def depthwise_conv(x, weight, bias=0.0, *, stride=1, padding=(0, 0)):
+    """y[n, i, j, c] = bias[c] + sum_{k, l} x[n, i s + k - ph, j s + l - pw, c] weight[k, l, 0, c]"""
+    windows = _windows(x, weight.shape[:2], stride, padding)
+    return np.einsum("nijckl,klc->nijc", windows, weight[:, :, 0]) + bias
+
+
+def depthwise_conv_gradient(d_y, x, weight, *, stride=1, padding=(0, 0)):
+    """d_x, d_weight, d_bias"""
+    d_x, d_weight, d_bias = zip(
+        *(
+            conv_gradient(d_y[..., [c]], x[..., [c]], weight[..., [c]], stride=stride, padding=padding)
+            for c in range(x.shape[-1])
+        ),
+        strict=True,
+    )
+    return np.concatenate(d_x, -1), np.concatenate(d_weight, -1), np.concatenate(d_bias)
+
+
 # ---- the rest ----
 
 
@@ -86,6 +124,25 @@ def relu(x):
 
 def relu_gradient(d_y, x):
     return d_y * (x > 0)
+
+
+def gelu(x):
+    return x * special.ndtr(x)
+
+
+def gelu_gradient(d_y, x):
+    return d_y * (special.ndtr(x) + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi))
+
+
+def silu(x):
+    return x * special.expit(x)
+
+
+def silu_gradient(d_y, x):
+    return d_y * special.expit(x) * (1 + x * special.expit(-x))
+
+
+ACTIVATIONS = {"relu": (relu, relu_gradient), "gelu": (gelu, gelu_gradient), "silu": (silu, silu_gradient)}
 
 
 def _pool_windows(x, kernel, stride, padding):
@@ -136,12 +193,15 @@ def shapes(layers, channels):
         channels[index] = out
         if kind == "conv":
             parameters[index, "weight"] = (options["kernel_h"], options["kernel_w"], before, out)
+        elif kind == "depthwise_conv":
+            parameters[index, "weight"] = (options["kernel_h"], options["kernel_w"], 1, out)
         elif kind == "linear":
             parameters[index, "weight"] = (before, out)
-        elif kind == "batch_norm":
+        elif kind in ("batch_norm", "layer_norm"):
             parameters[index, "weight"] = (out,)
+        if kind == "batch_norm":
             statistics |= {(index, "running_mean"): (out,), (index, "running_var"): (out,)}
-        if kind == "batch_norm" or options.get("bias"):
+        if kind in ("batch_norm", "layer_norm") or options.get("bias"):
             parameters[index, "bias"] = (out,)
     return parameters, statistics
 
@@ -173,8 +233,12 @@ def forward(layers, parameters, statistics, x, training, groups=1):
                     statistics |= zip(keys, moved, strict=True)
             else:
                 y = batch_norm(x, weight, bias, *(statistics[key] for key in keys), eps=eps)
-        elif kind == "relu":
-            y = relu(x)
+        elif kind == "depthwise_conv":
+            y = depthwise_conv(x, weight, bias, **_conv_options(options))
+        elif kind == "layer_norm":
+            y = layer_norm(x, weight, bias, **options)
+        elif kind in ACTIVATIONS:
+            y = ACTIVATIONS[kind][0](x)
         elif kind == "max_pool":
             y = max_pool(x, **options)
         elif kind == "global_average_pool":
@@ -201,8 +265,12 @@ def backward(layers, parameters, values, d_y, groups=1):
                 *(batch_norm_gradient(*pair, weight, eps=options["eps"]) for pair in pairs), strict=True
             )
             d_x, found = np.concatenate(d_parts), [sum(terms) for terms in found]
-        elif kind == "relu":
-            d_x, found = relu_gradient(d_y, x), []
+        elif kind == "depthwise_conv":
+            d_x, *found = depthwise_conv_gradient(d_y, x, weight, **_conv_options(options))
+        elif kind == "layer_norm":
+            d_x, *found = layer_norm_gradient(d_y, x, weight, **options)
+        elif kind in ACTIVATIONS:
+            d_x, found = ACTIVATIONS[kind][1](d_y, x), []
         elif kind == "max_pool":
             d_x, found = max_pool_gradient(d_y, x, **options), []
         elif kind == "global_average_pool":

@@ -5,7 +5,7 @@ from nearfar import _core
 from reference import nn
 
 SIZES = (1, 2, 3, 7, 15, 16, 17, 31, 33)
-RELU, AVERAGE, SUM = "relu", "global_average_pool", "sum"
+RELU, GELU, SILU, AVERAGE, SUM = "relu", "gelu", "silu", "global_average_pool", "sum"
 
 
 def conv(out, kernel, stride=1, padding=None, bias=0, source=-1):
@@ -13,6 +13,15 @@ def conv(out, kernel, stride=1, padding=None, bias=0, source=-1):
     ph, pw = (kh // 2, kw // 2) if padding is None else np.broadcast_to(padding, 2).tolist()
     size = {"kernel_h": kh, "kernel_w": kw, "stride": stride, "padding_h": ph, "padding_w": pw}
     return ("conv", (source,), {"out_channels": out, **size, "bias": bias})
+
+
+def depthwise(kernel, stride=1, padding=None, bias=0, source=-1):
+    _, _, options = conv(1, kernel, stride, padding, bias)
+    return ("depthwise_conv", (source,), {key: value for key, value in options.items() if key != "out_channels"})
+
+
+def layer_norm(eps=1e-5, source=-1):
+    return ("layer_norm", (source,), {"eps": eps})
 
 
 def pool(kernel, stride, padding, source=-1):
