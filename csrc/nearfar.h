@@ -75,7 +75,7 @@ typedef struct nf_layer {
     int64_t inputs[2];            /* indices of earlier layers, -1: the network's input; [1] only for NF_SUM */
     int64_t out_channels;         /* NF_CONV, NF_LINEAR: >= 1 */
     int64_t kernel_h, kernel_w;   /* convolutions: 1..31; NF_MAX_POOL: kernel_h only, 1..15 */
-    int64_t stride;               /* convolutions, NF_MAX_POOL: >= 1 */
+    int64_t stride;               /* convolutions, NF_MAX_POOL: >= 1; NF_DEPTHWISE_CONV: 1..8 */
     int64_t padding_h, padding_w; /* 0..kernel - 1; NF_MAX_POOL: padding_h only, at most kernel_h / 2 */
     bool bias;                    /* convolutions, NF_LINEAR */
     float eps, momentum;          /* normalisations: > 0; NF_BATCH_NORM: 0..1 */

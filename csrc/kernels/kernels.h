@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Points that depthwise convolution computes at a time; even. */
-#define NF_DEPTHWISE_POINTS 6
+/* Points that depthwise convolution computes at a time. */
+#define NF_DEPTHWISE_POINTS 8
 
 /* The network's layers. */
 #define NF_NETWORK_KERNELS(K)                                                                                         \
@@ -48,14 +48,16 @@
     K(void, batch_norm_backward,                                                                                      \
       (float *d_x, const float *d_y, const float *x, const float *mean, const float *factor_y, const float *factor_x, \
        const float *shift, size_t rows, size_t c, bool accumulate))                                                   \
-    /* depthwise.c, for NF_DEPTHWISE_POINTS points at a time, pixels (taps, points) and weights (taps) by pointers to \
-     * c numbers: out[p] (+)= bias (or 0) + sum_t pixels[t][p] weights[t] */                                                  \
+    /* depthwise.c, for NF_DEPTHWISE_POINTS points at a time; columns (kernel_h, (points - 1) stride + kernel_w) are  \
+     * pixels and weights (kernel_h, kernel_w) filters, both by pointers to c numbers: out[p] (+)= bias (or 0) +      \
+     * sum_ik columns[i][p stride + k] weights[i][k] */                                                               \
     K(void, depthwise,                                                                                                \
-      (float *const *out, const float *const *pixels, const float *const *weights, const float *bias, size_t taps,    \
-       size_t c, bool accumulate))                                                                                    \
-    /* d_weight (taps, c) += sum_p pixels[t][p] d_y[p] */                                                             \
+      (float *const *out, const float *const *columns, const float *const *weights, const float *bias,                \
+       size_t kernel_h, size_t kernel_w, size_t stride, size_t c, bool accumulate))                                   \
+    /* d_weight[i][k] (c) += sum_p columns[i][p stride + k] d_y[p] */                                                 \
     K(void, depthwise_weights,                                                                                        \
-      (float *d_weight, const float *const *pixels, const float *const *d_y, size_t taps, size_t c))                  \
+      (float *d_weight, const float *const *columns, const float *const *d_y, size_t kernel_h, size_t kernel_w,       \
+       size_t stride, size_t c))                                                                                      \
     /* layer_norm.c: x is (rows, c), mean and inverse, if not NULL, are (rows) */                                     \
     K(void, layer_norm,                                                                                               \
       (float *y, float *mean, float *inverse, const float *x, const float *weight, const float *bias, float eps,      \

@@ -29,7 +29,7 @@ typedef float real;
 #ifdef __clang__
 #define NF_UNROLL _Pragma("unroll")
 #else
-#define NF_UNROLL _Pragma("GCC unroll 16")
+#define NF_UNROLL _Pragma("GCC unroll 32")
 #endif
 
 #if defined(__AVX512F__)

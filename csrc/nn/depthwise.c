@@ -8,6 +8,7 @@
 #include "conv.h"
 
 enum { POINTS = NF_DEPTHWISE_POINTS, MAX_TAPS = NF_MAX_KERNEL * NF_MAX_KERNEL };
+enum { MAX_COLUMNS = NF_MAX_KERNEL * ((POINTS - 1) * NF_MAX_DEPTHWISE_STRIDE + NF_MAX_KERNEL) };
 /* Multiplications: a task's, and those for which a further segment pays; how many segments at the most, but for tasks
  * of so much work that Ctrl-C would have to wait. */
 enum { TASK_WORK = 500000, SEGMENT_WORK = 4000000, MAX_SEGMENTS = 32, MAX_SEGMENT_WORK = 200000000 };
@@ -20,12 +21,8 @@ typedef struct job {
     bool accumulate;
 } job;
 
-static int64_t tap_count(const nf_depthwise *conv) {
-    return conv->kernel_h * conv->kernel_w;
-}
-
 static int64_t weight_size(const nf_depthwise *conv) {
-    return tap_count(conv) * conv->c;
+    return conv->kernel_h * conv->kernel_w * conv->c;
 }
 
 /* Rows of `width` pixels that make up a task. */
@@ -54,25 +51,37 @@ static job make_job(const nf_depthwise *conv, float *scratch) {
 
 /* ---- Forward ---- */
 
-/* The pixels under all taps at POINTS places from (oy, ox) on, zeros outside the image. */
-static void find_pixels(const job *j, const float **pixels, const float *image, int64_t oy, int64_t ox) {
+/* Pixels that POINTS places of a kernel `kernel_w` wide see in one row. */
+static int64_t column_count(int64_t kernel_w, int64_t stride) {
+    return (POINTS - 1) * stride + kernel_w;
+}
+
+/* The pixels of row y from x on, zeros outside the image. */
+static void find_row(const float **columns, int64_t count, const float *image, int64_t y, int64_t x, int64_t h,
+                     int64_t w, int64_t c, const float *zeros) {
+    bool inside = y >= 0 && y < h;
+    int64_t from = inside ? nf_clamp(-x, 0, count) : count, to = inside ? nf_clamp(w - x, from, count) : count;
+    for (int64_t i = 0; i < from; i++)
+        columns[i] = zeros;
+    for (int64_t i = from; i < to; i++)
+        columns[i] = image + (y * w + x + i) * c;
+    for (int64_t i = to; i < count; i++)
+        columns[i] = zeros;
+}
+
+/* All pixels under the kernel at POINTS places from (oy, ox) on. */
+static void find_columns(const job *j, const float **columns, const float *image, int64_t oy, int64_t ox) {
     const nf_depthwise *conv = j->conv;
-    for (int64_t i = 0; i < conv->kernel_h; i++) {
-        int64_t y = oy * conv->stride - conv->pad_h + i;
-        bool in_rows = y >= 0 && y < conv->h;
-        for (int64_t k = 0; k < conv->kernel_w; k++)
-            for (int64_t p = 0; p < POINTS; p++) {
-                int64_t x = (ox + p) * conv->stride - conv->pad_w + k;
-                bool inside = in_rows && x >= 0 && x < conv->w;
-                *pixels++ = inside ? image + (y * conv->w + x) * conv->c : j->zeros;
-            }
-    }
+    int64_t count = column_count(conv->kernel_w, conv->stride);
+    for (int64_t i = 0; i < conv->kernel_h; i++, columns += count)
+        find_row(columns, count, image, oy * conv->stride - conv->pad_h + i, ox * conv->stride - conv->pad_w, conv->h,
+                 conv->w, conv->c, j->zeros);
 }
 
 static void forward_row(const job *j, int64_t row, float *sink) {
     const nf_depthwise *conv = j->conv;
-    const float *pixels[MAX_TAPS * POINTS], *weights[MAX_TAPS];
-    for (int64_t t = 0; t < tap_count(conv); t++)
+    const float *columns[MAX_COLUMNS], *weights[MAX_TAPS];
+    for (int64_t t = 0; t < conv->kernel_h * conv->kernel_w; t++)
         weights[t] = j->weight + t * conv->c;
     const float *image = j->in + row / conv->out_h * conv->h * conv->w * conv->c;
     float *y = j->out + row * conv->out_w * conv->c;
@@ -80,8 +89,9 @@ static void forward_row(const job *j, int64_t row, float *sink) {
         float *out[POINTS];
         for (int64_t p = 0; p < POINTS; p++)
             out[p] = ox + p < conv->out_w ? y + (ox + p) * conv->c : sink;
-        find_pixels(j, pixels, image, row % conv->out_h, ox);
-        nf_kernel->depthwise(out, pixels, weights, j->bias, (size_t)tap_count(conv), (size_t)conv->c, false);
+        find_columns(j, columns, image, row % conv->out_h, ox);
+        nf_kernel->depthwise(out, columns, weights, j->bias, (size_t)conv->kernel_h, (size_t)conv->kernel_w,
+                             (size_t)conv->stride, (size_t)conv->c, false);
     }
 }
 
@@ -103,40 +113,42 @@ nf_status nf_depthwise_forward(const nf_depthwise *conv, float *y, const float *
 /* ---- Gradient of the input ----
  *
  * Pixel (h, w) receives from (oy, ox) through tap (i, k) where oy stride + i - pad_h = h and ox stride + k - pad_w = w.
- * The columns of a row fall into `stride` phases, each of which is reached by the same taps. */
+ * The columns of a row fall into `stride` phases, each of which is reached by the same taps; for the points of a phase,
+ * and with its taps reversed, this is again a convolution, with stride 1. */
 
-/* The row or column that tap `tap` brings to `position`; false if there is none. */
-static bool source_of(int64_t position, int64_t pad, int64_t tap, int64_t stride, int64_t size, int64_t *source) {
-    int64_t distance = position + pad - tap;
-    *source = distance / stride;
-    return distance >= 0 && distance % stride == 0 && *source < size;
+/* The filters' rows that reach row h, by pointers to the taps of a phase, and the rows of d_y that they bring. */
+static int64_t find_taps(const job *j, const float **weights, int64_t *rows, int64_t h, int64_t first_tap,
+                         int64_t taps) {
+    const nf_depthwise *conv = j->conv;
+    int64_t count = 0;
+    for (int64_t i = 0; i < conv->kernel_h; i++) {
+        int64_t distance = h + conv->pad_h - i;
+        if (distance < 0 || distance % conv->stride || distance / conv->stride >= conv->out_h)
+            continue;
+        for (int64_t k = 0; k < taps; k++)
+            *weights++ = j->weight + (i * conv->kernel_w + first_tap + (taps - 1 - k) * conv->stride) * conv->c;
+        rows[count++] = distance / conv->stride;
+    }
+    return count;
 }
 
 static void phase_of_row(const job *j, int64_t row, int64_t phase, float *sink) {
     const nf_depthwise *conv = j->conv;
-    int64_t stride = conv->stride, h = row % conv->h, oy;
+    const float *columns[MAX_COLUMNS], *weights[MAX_TAPS];
+    int64_t rows[NF_MAX_KERNEL], stride = conv->stride, first_tap = (phase + conv->pad_w) % stride;
+    int64_t taps = nf_max(nf_ceil_div(conv->kernel_w - first_tap, stride), 0), count = column_count(taps, 1);
+    int64_t row_count = find_taps(j, weights, rows, row % conv->h, first_tap, taps);
     const float *image = j->d_y + row / conv->h * conv->out_h * conv->out_w * conv->c;
     float *d_x = j->out + row * conv->w * conv->c;
-    for (int64_t first = phase; first < conv->w; first += POINTS * stride) {
-        const float *pixels[MAX_TAPS * POINTS], *weights[MAX_TAPS];
+    for (int64_t w = phase; w < conv->w; w += POINTS * stride) {
         float *out[POINTS];
-        int64_t taps = 0;
         for (int64_t p = 0; p < POINTS; p++)
-            out[p] = first + p * stride < conv->w ? d_x + (first + p * stride) * conv->c : sink;
-        for (int64_t i = 0; i < conv->kernel_h; i++) {
-            if (!source_of(h, conv->pad_h, i, stride, conv->out_h, &oy))
-                continue;
-            int64_t k = (phase + conv->pad_w) % stride;
-            for (; k < conv->kernel_w; k += stride, taps++) {
-                weights[taps] = j->weight + (i * conv->kernel_w + k) * conv->c;
-                for (int64_t p = 0; p < POINTS; p++) {
-                    int64_t ox;
-                    bool inside = source_of(first + p * stride, conv->pad_w, k, stride, conv->out_w, &ox);
-                    pixels[taps * POINTS + p] = inside ? image + (oy * conv->out_w + ox) * conv->c : j->zeros;
-                }
-            }
-        }
-        nf_kernel->depthwise(out, pixels, weights, NULL, (size_t)taps, (size_t)conv->c, j->accumulate);
+            out[p] = w + p * stride < conv->w ? d_x + (w + p * stride) * conv->c : sink;
+        int64_t ox = (w + conv->pad_w - first_tap) / stride - (taps - 1);
+        for (int64_t i = 0; taps > 0 && i < row_count; i++)
+            find_row(columns + i * count, count, image, rows[i], ox, conv->out_h, conv->out_w, conv->c, j->zeros);
+        nf_kernel->depthwise(out, columns, weights, NULL, (size_t)(taps > 0 ? row_count : 0), (size_t)taps, 1,
+                             (size_t)conv->c, j->accumulate);
     }
 }
 
@@ -169,11 +181,12 @@ static void segment_task(void *context, int64_t task, int worker) {
     for (int64_t row = begin; row < end; row++) {
         const float *image = j->in + row / conv->out_h * conv->h * conv->w * c, *d_y = j->d_y + row * conv->out_w * c;
         for (int64_t ox = 0; ox < conv->out_w; ox += POINTS) {
-            const float *pixels[MAX_TAPS * POINTS], *d[POINTS];
+            const float *columns[MAX_COLUMNS], *d[POINTS];
             for (int64_t p = 0; p < POINTS; p++)
                 d[p] = ox + p < conv->out_w ? d_y + (ox + p) * c : j->zeros;
-            find_pixels(j, pixels, image, row % conv->out_h, ox);
-            nf_kernel->depthwise_weights(d_weight, pixels, d, (size_t)tap_count(conv), (size_t)c);
+            find_columns(j, columns, image, row % conv->out_h, ox);
+            nf_kernel->depthwise_weights(d_weight, columns, d, (size_t)conv->kernel_h, (size_t)conv->kernel_w,
+                                         (size_t)conv->stride, (size_t)c);
         }
         nf_kernel->column_sums(d_bias, d_y, (size_t)conv->out_w, (size_t)c, true);
     }

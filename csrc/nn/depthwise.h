@@ -8,6 +8,8 @@
 
 #include "../core/status.h"
 
+enum { NF_MAX_DEPTHWISE_STRIDE = 8 };
+
 typedef struct nf_depthwise {
     int64_t n, h, w, c, out_h, out_w;
     int64_t kernel_h, kernel_w, stride, pad_h, pad_w;

@@ -47,7 +47,8 @@ static nf_status check_layer(const nf_layer *layer, int64_t index) {
     case NF_DEPTHWISE_CONV:
         NF_TRY(check_range(index, "kernel_h", layer->kernel_h, 1, NF_MAX_KERNEL));
         NF_TRY(check_range(index, "kernel_w", layer->kernel_w, 1, NF_MAX_KERNEL));
-        NF_TRY(check_range(index, "stride", layer->stride, 1, MAX_SIZE));
+        NF_TRY(check_range(index, "stride", layer->stride, 1,
+                           layer->kind == NF_CONV ? MAX_SIZE : NF_MAX_DEPTHWISE_STRIDE));
         NF_TRY(check_range(index, "padding_h", layer->padding_h, 0, layer->kernel_h - 1));
         NF_TRY(check_range(index, "padding_w", layer->padding_w, 0, layer->kernel_w - 1));
         if (layer->kind == NF_DEPTHWISE_CONV)

@@ -156,7 +156,7 @@ class DepthwiseConv(Layer):
     kernel : int or (int, int)
         Height and width of the filters, 1 to 31.
     stride : int
-        Step between two places of a filter, >= 1.
+        Step between two places of a filter, 1 to 8.
     padding : int, (int, int) or None
         Zeros added on each side, 0 to kernel - 1. None: ``kernel // 2``.
     bias : bool
