@@ -138,11 +138,11 @@ nf_status nf_network_backward(nf_network *network, float *d_x, float *gradients,
 
 /* ---- Losses -------------------------------------------------------------------------------------------------------
  *
- * Value and gradient in one call: the mean over anchors, in nats. If `normalize`, rows are scaled to length 1 first (a
- * row of zeros stays one and gets a zero gradient), and gradients are those of the rows that were passed in. Numbers
- * must be finite, temperature > 0: else NF_BAD_VALUE. No matrix of scores is stored beyond 16 MB: memory is
- * O(rows width). Results do not depend on the number of threads. Float rows whose scores may exceed 128 in size, or
- * spread further than float can hold, are computed in double. */
+ * Value and gradient in one call, in nats; the formulas are those of the mean over anchors. If `normalize`, rows are
+ * scaled to length 1 first (a row of zeros stays one and gets a zero gradient), and gradients are those of the rows
+ * that were passed in. Numbers must be finite, temperature > 0: else NF_BAD_VALUE. No matrix of scores is stored beyond
+ * 16 MB: memory is O(rows width). Results do not depend on the number of threads. Float rows whose scores may exceed
+ * 128 in size, or spread further than float can hold, are computed in double. */
 
 /* What becomes of the values of the anchors (or pairs, or triplets: a loss's comment says of what). `loss` is one
  * number, with NF_REDUCE_NONE one for each; gradients are those of the mean, else those of the sum. */
@@ -158,9 +158,9 @@ typedef enum nf_reduction { NF_REDUCE_MEAN, NF_REDUCE_SUM, NF_REDUCE_NONE } nf_r
  * Source: Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020; for V > 2
  * the L_out of Khosla et al., "Supervised contrastive learning", NeurIPS 2020. */
 nf_status nf_nt_xent_f32(double *loss, float *d_z, double *d_temperature, const float *z, int64_t views,
-                         int64_t samples, int64_t width, double temperature, bool normalize);
+                         int64_t samples, int64_t width, double temperature, bool normalize, nf_reduction reduction);
 nf_status nf_nt_xent_f64(double *loss, double *d_z, double *d_temperature, const double *z, int64_t views,
-                         int64_t samples, int64_t width, double temperature, bool normalize);
+                         int64_t samples, int64_t width, double temperature, bool normalize, nf_reduction reduction);
 
 /* The decoupled contrastive loss of V views of N samples: NT-Xent without positives in the denominator,
  *
@@ -170,9 +170,9 @@ nf_status nf_nt_xent_f64(double *loss, double *d_z, double *d_temperature, const
  * 1 if sigma is infinite. Shapes as above; samples >= 2, sigma > 0; if sigma is finite, views must be 2.
  * Source: Yeh et al., "Decoupled contrastive learning", ECCV 2022. */
 nf_status nf_dcl_f32(double *loss, float *d_z, double *d_temperature, const float *z, int64_t views, int64_t samples,
-                     int64_t width, double temperature, double sigma, bool normalize);
+                     int64_t width, double temperature, double sigma, bool normalize, nf_reduction reduction);
 nf_status nf_dcl_f64(double *loss, double *d_z, double *d_temperature, const double *z, int64_t views, int64_t samples,
-                     int64_t width, double temperature, double sigma, bool normalize);
+                     int64_t width, double temperature, double sigma, bool normalize, nf_reduction reduction);
 
 /* Debiased NT-Xent with hard negatives, of two views of N samples, z (2, samples, width), rows scaled to length 1. With
  * M = 2 N - 2 negatives n and the positive p of each anchor i,
@@ -185,9 +185,11 @@ nf_status nf_dcl_f64(double *loss, double *d_z, double *d_temperature, const dou
  * Sources: Chuang et al., "Debiased contrastive learning", NeurIPS 2020; Robinson et al., "Contrastive learning with
  * hard negative samples", ICLR 2021. */
 nf_status nf_debiased_nt_xent_f32(double *loss, float *d_z, double *d_temperature, const float *z, int64_t samples,
-                                  int64_t width, double temperature, double tau_plus, double beta);
+                                  int64_t width, double temperature, double tau_plus, double beta,
+                                  nf_reduction reduction);
 nf_status nf_debiased_nt_xent_f64(double *loss, double *d_z, double *d_temperature, const double *z, int64_t samples,
-                                  int64_t width, double temperature, double tau_plus, double beta);
+                                  int64_t width, double temperature, double tau_plus, double beta,
+                                  nf_reduction reduction);
 
 /* Where the mean over an anchor's positives is taken. */
 typedef enum nf_positives {
@@ -202,16 +204,17 @@ typedef enum nf_positives {
  *     L_in  = mean_i -log( 1 / |P(i)| sum_{p in P(i)} exp(s_ip) / sum_{j != i} exp(s_ij) ),
  *     s_ij  = z_i . z_j / temperature,
  *
- * where j runs over all V N rows and i over those that have a positive; if none has, loss and gradients are 0. d_z has
- * the shape of z, d_temperature is one number; neither may overlap z. views, samples, width >= 1. With L_in the time
- * for the pairs of a class grows with the square of its size. Source: Khosla et al., "Supervised contrastive learning",
- * NeurIPS 2020. */
-nf_status nf_sup_con_f32(double *loss, float *d_z, double *d_temperature, const float *z, const int64_t *labels,
-                         int64_t views, int64_t samples, int64_t width, nf_positives positives, double temperature,
-                         bool normalize);
-nf_status nf_sup_con_f64(double *loss, double *d_z, double *d_temperature, const double *z, const int64_t *labels,
-                         int64_t views, int64_t samples, int64_t width, nf_positives positives, double temperature,
-                         bool normalize);
+ * where j runs over all V N rows and i over those that have a positive, of which there are `active`; if none has, loss
+ * and gradients are 0. Rows without a positive have the value 0 with NF_REDUCE_NONE, and do not count in the mean. d_z
+ * has the shape of z, d_temperature is one number; neither may overlap z. views, samples, width >= 1. With L_in the
+ * time for the pairs of a class grows with the square of its size. Source: Khosla et al., "Supervised contrastive
+ * learning", NeurIPS 2020. */
+nf_status nf_sup_con_f32(double *loss, float *d_z, double *d_temperature, int64_t *active, const float *z,
+                         const int64_t *labels, int64_t views, int64_t samples, int64_t width, nf_positives positives,
+                         double temperature, bool normalize, nf_reduction reduction);
+nf_status nf_sup_con_f64(double *loss, double *d_z, double *d_temperature, int64_t *active, const double *z,
+                         const int64_t *labels, int64_t views, int64_t samples, int64_t width, nf_positives positives,
+                         double temperature, bool normalize, nf_reduction reduction);
 
 /* What a query is told apart from. */
 typedef enum nf_negatives {
@@ -232,10 +235,12 @@ typedef enum nf_negatives {
  * Source: van den Oord et al., "Representation learning with contrastive predictive coding", 2018. */
 nf_status nf_info_nce_f32(double *loss, float *d_query, float *d_key, float *d_negatives, double *d_temperature,
                           const float *query, const float *key, const float *negatives, int64_t samples, int64_t width,
-                          int64_t negative_count, nf_negatives kind, double temperature, bool normalize);
+                          int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
+                          nf_reduction reduction);
 nf_status nf_info_nce_f64(double *loss, double *d_query, double *d_key, double *d_negatives, double *d_temperature,
                           const double *query, const double *key, const double *negatives, int64_t samples,
-                          int64_t width, int64_t negative_count, nf_negatives kind, double temperature, bool normalize);
+                          int64_t width, int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
+                          nf_reduction reduction);
 
 /* ---- Optimisers: one pass over flat float32 vectors --------------------------------------------------------------
  *

@@ -27,8 +27,11 @@ static bool check_ndim(PyArrayObject *array, const char *name, int min_ndim, int
 /* The array that `object` is or can be read as; a new reference. */
 static PyArrayObject *any_array(PyObject *object, const char *name) {
     PyArrayObject *array = (PyArrayObject *)PyArray_FROM_O(object);
-    if (!array)
+    if (!array) {
+        if (PyErr_ExceptionMatches(PyExc_ValueError)) /* of NumPy's, and without the name */
+            PyErr_Format(PyExc_ValueError, "%s must be an array: its parts have different shapes", name);
         return NULL;
+    }
     if (!PyArray_ISNUMBER(array) && !PyArray_ISBOOL(array)) {
         PyErr_Format(PyExc_TypeError, "%s must be an array of numbers, got dtype %S", name,
                      (PyObject *)PyArray_DESCR(array));

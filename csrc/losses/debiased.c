@@ -9,6 +9,7 @@
 #include "../core/dispatch.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
+#include "reduction.h"
 #include "tiles.h"
 
 #include <math.h>
@@ -18,6 +19,7 @@ typedef struct problem {
     nf_tiles hard, importance; /* the second with beta > 0 only */
     int64_t samples, anchors;
     double temperature, tau_plus, beta;
+    nf_reduction reduction;
     real *d_z;
     double *hard_logs, *importance_logs; /* (anchors): log-sums, later those that give the gradients */
     double *slopes;                      /* (anchors): dloss_i/ds_i */
@@ -70,7 +72,7 @@ static void gradient_of_anchor(problem *p, int64_t i) {
     if (p->beta > 0)
         nf_kernel->NF_REAL(row_add_scaled)(d_z, p->importance.d_rows + i * p->rows.stride, -1, width);
     nf_kernel->NF_REAL(row_add_scaled)(d_z, row(p, j), (real)(p->slopes[i] + p->slopes[j]), width);
-    double scale = 1 / ((double)p->anchors * p->temperature);
+    double scale = 1 / (nf_reduction_divisor(p->reduction, p->anchors) * p->temperature);
     p->values[i] = NF_REAL(nf_rows_gradient)(&p->rows, i, p->d_z + i * p->rows.width, d_z, scale);
 }
 
@@ -90,24 +92,17 @@ static void gradient_task(void *context, int64_t task, int worker) {
         gradient_of_anchor(p, i);
 }
 
-static double sum(const double *x, int64_t count) {
-    double total = 0;
-    for (int64_t i = 0; i < count; i++)
-        total += x[i];
-    return total;
-}
-
 static nf_status run(problem *p, double *loss, double *d_temperature) {
     int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width), tasks = (p->anchors + step - 1) / step;
     NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
-    *loss = sum(p->values, p->anchors) / (double)p->anchors;
+    nf_reduce(loss, p->values, p->anchors, p->reduction);
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->hard, p->hard_logs, p->hard_logs));
     if (p->beta > 0)
         NF_TRY(NF_REAL(nf_tiles_gradients)(&p->importance, p->importance_logs, p->importance_logs));
     NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
     /* Scores are homogeneous in z, of degree 2; the second term depends on the temperature by itself too. */
-    *d_temperature = -sum(p->values, p->anchors) / (2 * p->temperature);
-    *d_temperature += sum(p->floors, p->anchors) / (double)p->anchors;
+    *d_temperature = -nf_sum(p->values, p->anchors) / (2 * p->temperature);
+    *d_temperature += nf_sum(p->floors, p->anchors) / nf_reduction_divisor(p->reduction, p->anchors);
     return NF_OK;
 }
 
@@ -148,7 +143,7 @@ static nf_status in_double(const problem *p, double *loss, double *d_temperature
     for (size_t i = 0; i < size; i++)
         wide_z[i] = (double)z[i];
     nf_status status = nf_debiased_nt_xent_f64(loss, wide_d_z, d_temperature, wide_z, p->samples, width, p->temperature,
-                                               p->tau_plus, p->beta);
+                                               p->tau_plus, p->beta, p->reduction);
     for (size_t i = 0; status == NF_OK && i < size; i++)
         p->d_z[i] = (float)wide_d_z[i];
     nf_free(memory);
@@ -157,7 +152,8 @@ static nf_status in_double(const problem *p, double *loss, double *d_temperature
 #endif
 
 nf_status NF_REAL(nf_debiased_nt_xent)(double *loss, real *d_z, double *d_temperature, const real *z, int64_t samples,
-                                       int64_t width, double temperature, double tau_plus, double beta) {
+                                       int64_t width, double temperature, double tau_plus, double beta,
+                                       nf_reduction reduction) {
     if (samples < 2 || width < 1)
         return nf_fail(NF_BAD_VALUE, "z must have at least 2 samples and one dimension, got %lld of %lld",
                        (long long)samples, (long long)width);
@@ -172,6 +168,7 @@ nf_status NF_REAL(nf_debiased_nt_xent)(double *loss, real *d_z, double *d_temper
                  .temperature = temperature,
                  .tau_plus = tau_plus,
                  .beta = beta,
+                 .reduction = reduction,
                  .d_z = d_z};
     bool need_double = false;
     nf_status status = prepare(&p, z, width, &need_double);

@@ -10,12 +10,14 @@
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "logistic.h"
+#include "reduction.h"
 #include "tiles.h"
 
 typedef struct problem {
     nf_rows query, key, negatives;
     nf_tiles tiles;
     nf_negatives kind;
+    nf_reduction reduction;
     int64_t samples;
     double temperature;
     real *d_query, *d_key, *d_negatives;
@@ -51,7 +53,7 @@ static void value_task(void *context, int64_t task, int worker) {
 }
 
 static double gradient_scale(const problem *p) {
-    return 1 / ((double)p->samples * p->temperature * (is_symmetric(p) ? 2 : 1));
+    return 1 / (nf_reduction_divisor(p->reduction, p->samples) * p->temperature * (is_symmetric(p) ? 2 : 1));
 }
 
 static void gradient_task(void *context, int64_t task, int worker) {
@@ -89,22 +91,16 @@ static void negative_gradient_task(void *context, int64_t task, int worker) {
         NF_REAL(nf_rows_gradient)(&p->negatives, i, p->d_negatives + i * width, p->tiles.d_columns + i * stride, scale);
 }
 
-static double sum_values(const problem *p) {
-    double sum = 0;
-    for (int64_t i = 0; i < p->samples; i++)
-        sum += p->values[i];
-    return sum;
-}
-
 static nf_status run(problem *p, double *loss, double *d_temperature) {
     int64_t step = NF_REAL(nf_rows_per_task)(p->query.width), tasks = (p->samples + step - 1) / step;
     NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
-    *loss = sum_values(p) / (double)p->samples;
+    nf_reduce(loss, p->values, p->samples, p->reduction);
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, is_symmetric(p) ? p->all_key_logs : NULL));
     NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
     if (shared(p))
         NF_TRY(nf_parallel(negative_gradient_task, p, (p->negatives.count + step - 1) / step, NF_MAX_THREADS));
-    *d_temperature = -sum_values(p) / p->temperature; /* scores are homogeneous in the queries, of degree 1 */
+    *d_temperature =
+        -nf_sum(p->values, p->samples) / p->temperature; /* scores are homogeneous in the queries, of degree 1 */
     return NF_OK;
 }
 
@@ -150,7 +146,8 @@ static void narrow(float *x, const double *wide, size_t size) {
 
 static nf_status in_double(double *loss, float *d_query, float *d_key, float *d_negatives, double *d_temperature,
                            const float *query, const float *key, const float *negatives, int64_t samples, int64_t width,
-                           int64_t negative_count, nf_negatives kind, double temperature, bool normalize) {
+                           int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
+                           nf_reduction reduction) {
     size_t size = (size_t)(samples * width);
     int64_t sets = kind == NF_SHARED_NEGATIVES ? 1 : kind == NF_PAIRED_NEGATIVES ? samples : 0;
     size_t negative_size = (size_t)(sets * negative_count * width);
@@ -164,7 +161,7 @@ static nf_status in_double(double *loss, float *d_query, float *d_key, float *d_
     widen(wide_negatives, negatives, negative_size);
     nf_status status =
         nf_info_nce_f64(loss, wide_d_query, wide_d_key, wide_d_negatives, d_temperature, wide_query, wide_key,
-                        wide_negatives, samples, width, negative_count, kind, temperature, normalize);
+                        wide_negatives, samples, width, negative_count, kind, temperature, normalize, reduction);
     if (status == NF_OK) {
         narrow(d_query, wide_d_query, size);
         narrow(d_key, wide_d_key, size);
@@ -178,7 +175,7 @@ static nf_status in_double(double *loss, float *d_query, float *d_key, float *d_
 nf_status NF_REAL(nf_info_nce)(double *loss, real *d_query, real *d_key, real *d_negatives, double *d_temperature,
                                const real *query, const real *key, const real *negatives, int64_t samples,
                                int64_t width, int64_t negative_count, nf_negatives kind, double temperature,
-                               bool normalize) {
+                               bool normalize, nf_reduction reduction) {
     if (samples < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "query must have at least one row and one column, got shape (%lld, %lld)",
                        (long long)samples, (long long)width);
@@ -187,10 +184,12 @@ nf_status NF_REAL(nf_info_nce)(double *loss, real *d_query, real *d_key, real *d
     bool need_double = false;
     nf_status status;
     if (kind == NF_PAIRED_NEGATIVES) {
-        status = NF_REAL(nf_info_nce_paired)(loss, d_query, d_key, d_negatives, d_temperature, &need_double, query, key,
-                                             negatives, samples, width, negative_count, temperature, normalize);
+        status =
+            NF_REAL(nf_info_nce_paired)(loss, d_query, d_key, d_negatives, d_temperature, &need_double, query, key,
+                                        negatives, samples, width, negative_count, temperature, normalize, reduction);
     } else {
         problem p = {.kind = kind,
+                     .reduction = reduction,
                      .samples = samples,
                      .temperature = temperature,
                      .d_query = d_query,
@@ -205,7 +204,7 @@ nf_status NF_REAL(nf_info_nce)(double *loss, real *d_query, real *d_key, real *d
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double)
         return in_double(loss, d_query, d_key, d_negatives, d_temperature, query, key, negatives, samples, width,
-                         negative_count, kind, temperature, normalize);
+                         negative_count, kind, temperature, normalize, reduction);
 #endif
     return status;
 }

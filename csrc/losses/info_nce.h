@@ -10,6 +10,6 @@
 nf_status NF_REAL(nf_info_nce_paired)(double *loss, real *d_query, real *d_key, real *d_negatives,
                                       double *d_temperature, bool *need_double, const real *query, const real *key,
                                       const real *negatives, int64_t samples, int64_t width, int64_t negative_count,
-                                      double temperature, bool normalize);
+                                      double temperature, bool normalize, nf_reduction reduction);
 
 #endif

@@ -7,14 +7,14 @@
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "logistic.h"
+#include "reduction.h"
 #include "rows.h"
-
-#include <string.h>
 
 typedef struct problem {
     nf_rows query, key, negatives;
     int64_t samples, width, stride, count; /* negatives of a query */
     int64_t parts, part;                   /* of a query's negatives: how many, how large */
+    nf_reduction reduction;
     double temperature, scale;
     real *d_query, *d_key, *d_negatives;
     real *shares;                                     /* (samples, parts, width): of d_query */
@@ -80,13 +80,6 @@ static void gradient_task(void *context, int64_t i, int worker) {
     NF_REAL(nf_rows_gradient)(&p->key, i, d_key, d_key, p->scale);
 }
 
-static double sum_values(const problem *p) {
-    double sum = 0;
-    for (int64_t i = 0; i < p->samples; i++)
-        sum += p->values[i];
-    return sum;
-}
-
 static nf_status prepare(problem *p, const real *query, const real *key, const real *negatives, bool normalize) {
     size_t n = (size_t)p->samples, count = (size_t)p->count, width = (size_t)p->width, parts = (size_t)p->parts;
     NF_TRY(nf_alloc(&p->memory, n * (count + 3) * sizeof(double) + n * parts * width * sizeof(real)));
@@ -103,17 +96,17 @@ static nf_status prepare(problem *p, const real *query, const real *key, const r
 static nf_status run(problem *p, double *loss, double *d_temperature) {
     NF_TRY(nf_parallel(score_task, p, p->samples * p->parts, NF_MAX_THREADS));
     NF_TRY(nf_parallel(value_task, p, p->samples, NF_MAX_THREADS));
-    *loss = sum_values(p) / (double)p->samples;
+    nf_reduce(loss, p->values, p->samples, p->reduction);
     NF_TRY(nf_parallel(negative_gradient_task, p, p->samples * p->parts, NF_MAX_THREADS));
     NF_TRY(nf_parallel(gradient_task, p, p->samples, NF_MAX_THREADS));
-    *d_temperature = -sum_values(p) / p->temperature;
+    *d_temperature = -nf_sum(p->values, p->samples) / p->temperature;
     return NF_OK;
 }
 
 nf_status NF_REAL(nf_info_nce_paired)(double *loss, real *d_query, real *d_key, real *d_negatives,
                                       double *d_temperature, bool *need_double, const real *query, const real *key,
                                       const real *negatives, int64_t samples, int64_t width, int64_t negative_count,
-                                      double temperature, bool normalize) {
+                                      double temperature, bool normalize, nf_reduction reduction) {
     int64_t part = NF_REAL(nf_rows_per_task)(width);
     problem p = {.samples = samples,
                  .width = width,
@@ -121,8 +114,9 @@ nf_status NF_REAL(nf_info_nce_paired)(double *loss, real *d_query, real *d_key, 
                  .count = negative_count,
                  .part = part,
                  .parts = (negative_count + part - 1) / part,
+                 .reduction = reduction,
                  .temperature = temperature,
-                 .scale = 1 / ((double)samples * temperature),
+                 .scale = 1 / (nf_reduction_divisor(reduction, samples) * temperature),
                  .d_query = d_query,
                  .d_key = d_key,
                  .d_negatives = d_negatives};

@@ -12,6 +12,7 @@
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "logistic.h"
+#include "reduction.h"
 #include "tiles.h"
 
 typedef struct problem {
@@ -19,6 +20,7 @@ typedef struct problem {
     nf_tiles tiles;
     int64_t views, samples, anchors;
     double temperature;
+    nf_reduction reduction;
     bool decoupled;
     double sigma; /* decoupled: of the weights; infinite: all are 1 */
     real *d_z;
@@ -80,7 +82,7 @@ static void gradient_of_anchor(problem *p, int64_t i) {
         real slope = (real)(positive_slope(p, i, s) + positive_slope(p, j, s));
         nf_kernel->NF_REAL(row_add_scaled)(d_z, p->rows.z + j * stride, slope, (size_t)width);
     }
-    double scale = 1 / ((double)p->anchors * p->temperature);
+    double scale = 1 / (nf_reduction_divisor(p->reduction, p->anchors) * p->temperature);
     p->values[i] = NF_REAL(nf_rows_gradient)(&p->rows, i, p->d_z + i * width, d_z, scale);
 }
 
@@ -137,22 +139,16 @@ static nf_status check_weights(problem *p) {
     return NF_OK;
 }
 
-static double sum_values(const problem *p) {
-    double sum = 0;
-    for (int64_t i = 0; i < p->anchors; i++)
-        sum += p->values[i];
-    return sum;
-}
-
 static nf_status run(problem *p, double *loss, double *d_temperature) {
     int64_t step = anchors_per_task(p), tasks = (p->anchors + step - 1) / step;
     if (p->decoupled)
         NF_TRY(take_weights(p));
     NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
-    *loss = sum_values(p) / (double)p->anchors;
+    nf_reduce(loss, p->values, p->anchors, p->reduction);
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
     NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
-    *d_temperature = -sum_values(p) / (2 * p->temperature); /* scores are homogeneous in z, of degree 2 */
+    *d_temperature =
+        -nf_sum(p->values, p->anchors) / (2 * p->temperature); /* scores are homogeneous in z, of degree 2 */
     return NF_OK;
 }
 
@@ -189,9 +185,9 @@ static nf_status in_double(const problem *p, double *loss, double *d_temperature
     for (size_t i = 0; i < size; i++)
         wide_z[i] = (double)z[i];
     nf_status status = p->decoupled ? nf_dcl_f64(loss, wide_d_z, d_temperature, wide_z, p->views, p->samples, width,
-                                                 p->temperature, p->sigma, normalize)
+                                                 p->temperature, p->sigma, normalize, p->reduction)
                                     : nf_nt_xent_f64(loss, wide_d_z, d_temperature, wide_z, p->views, p->samples, width,
-                                                     p->temperature, normalize);
+                                                     p->temperature, normalize, p->reduction);
     for (size_t i = 0; status == NF_OK && i < size; i++)
         p->d_z[i] = (float)wide_d_z[i];
     nf_free(memory);
@@ -221,20 +217,26 @@ static nf_status solve(problem *p, double *loss, double *d_temperature, const re
 }
 
 nf_status NF_REAL(nf_nt_xent)(double *loss, real *d_z, double *d_temperature, const real *z, int64_t views,
-                              int64_t samples, int64_t width, double temperature, bool normalize) {
-    problem p = {.views = views, .samples = samples, .temperature = temperature, .d_z = d_z};
+                              int64_t samples, int64_t width, double temperature, bool normalize,
+                              nf_reduction reduction) {
+    problem p = {.views = views, .samples = samples, .temperature = temperature, .reduction = reduction, .d_z = d_z};
     return solve(&p, loss, d_temperature, z, width, normalize);
 }
 
 nf_status NF_REAL(nf_dcl)(double *loss, real *d_z, double *d_temperature, const real *z, int64_t views, int64_t samples,
-                          int64_t width, double temperature, double sigma, bool normalize) {
+                          int64_t width, double temperature, double sigma, bool normalize, nf_reduction reduction) {
     if (!(sigma > 0))
         return nf_fail(NF_BAD_VALUE, "sigma must be > 0, got %g", sigma);
     if (isfinite(sigma) && views != 2)
         return nf_fail(NF_BAD_VALUE, "z must have 2 views for weighted positives, got %lld", (long long)views);
     if (samples == 1)
         return nf_fail(NF_BAD_VALUE, "z must have at least 2 samples: one has no negatives");
-    problem p = {
-        .views = views, .samples = samples, .temperature = temperature, .decoupled = true, .sigma = sigma, .d_z = d_z};
+    problem p = {.views = views,
+                 .samples = samples,
+                 .temperature = temperature,
+                 .reduction = reduction,
+                 .decoupled = true,
+                 .sigma = sigma,
+                 .d_z = d_z};
     return solve(&p, loss, d_temperature, z, width, normalize);
 }

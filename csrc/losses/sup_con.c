@@ -11,6 +11,7 @@
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "logistic.h"
+#include "reduction.h"
 #include "tiles.h"
 
 #include <stdlib.h>
@@ -29,6 +30,7 @@ typedef struct problem {
     nf_rows rows;
     nf_tiles tiles;
     nf_positives positives;
+    nf_reduction reduction;
     int64_t anchors, active; /* active: that have a positive */
     double temperature;
     real *d_z;
@@ -188,7 +190,7 @@ static void gradient_of_anchor(problem *p, int64_t i) {
         summed_gradient(p, i, d_z);
     else
         paired_gradient(p, i, d_z);
-    double scale = 1 / ((double)p->active * p->temperature);
+    double scale = 1 / (nf_reduction_divisor(p->reduction, p->active) * p->temperature);
     p->values[i] = NF_REAL(nf_rows_gradient)(&p->rows, i, p->d_z + p->order[i] * p->rows.width, d_z, scale);
 }
 
@@ -214,11 +216,13 @@ static void gradient_task(void *context, int64_t task, int worker) {
         gradient_of_anchor(p, i);
 }
 
-static double sum_values(const problem *p) {
-    double sum = 0;
-    for (int64_t i = 0; i < p->anchors; i++)
-        sum += p->values[i];
-    return sum;
+/* In the order of the rows that were passed in; the mean is that of the anchors that have a positive. */
+static void reduce(const problem *p, double *loss) {
+    if (p->reduction == NF_REDUCE_NONE)
+        for (int64_t i = 0; i < p->anchors; i++)
+            loss[p->order[i]] = p->values[i];
+    else
+        *loss = nf_sum(p->values, p->anchors) / nf_reduction_divisor(p->reduction, p->active);
 }
 
 static nf_status run(problem *p, double *loss, double *d_temperature) {
@@ -227,10 +231,11 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
     if (p->class_sums)
         NF_TRY(nf_parallel(class_sum_task, p, (p->anchors + rows - 1) / rows, NF_MAX_THREADS));
     NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
-    *loss = sum_values(p) / (double)p->active;
+    reduce(p, loss);
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
     NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
-    *d_temperature = -sum_values(p) / (2 * p->temperature); /* scores are homogeneous in z, of degree 2 */
+    *d_temperature =
+        -nf_sum(p->values, p->anchors) / (2 * p->temperature); /* scores are homogeneous in z, of degree 2 */
     return NF_OK;
 }
 
@@ -276,17 +281,17 @@ static void release(problem *p) {
 }
 
 #ifndef NF_DOUBLE
-static nf_status in_double(double *loss, float *d_z, double *d_temperature, const float *z, const int64_t *labels,
-                           int64_t views, int64_t samples, int64_t width, nf_positives positives, double temperature,
-                           bool normalize) {
+static nf_status in_double(double *loss, float *d_z, double *d_temperature, int64_t *active, const float *z,
+                           const int64_t *labels, int64_t views, int64_t samples, int64_t width, nf_positives positives,
+                           double temperature, bool normalize, nf_reduction reduction) {
     size_t size = (size_t)(views * samples * width);
     void *memory;
     NF_TRY(nf_alloc(&memory, size * 2 * sizeof(double)));
     double *wide_z = memory, *wide_d_z = wide_z + size;
     for (size_t i = 0; i < size; i++)
         wide_z[i] = (double)z[i];
-    nf_status status = nf_sup_con_f64(loss, wide_d_z, d_temperature, wide_z, labels, views, samples, width, positives,
-                                      temperature, normalize);
+    nf_status status = nf_sup_con_f64(loss, wide_d_z, d_temperature, active, wide_z, labels, views, samples, width,
+                                      positives, temperature, normalize, reduction);
     for (size_t i = 0; status == NF_OK && i < size; i++)
         d_z[i] = (float)wide_d_z[i];
     nf_free(memory);
@@ -294,27 +299,34 @@ static nf_status in_double(double *loss, float *d_z, double *d_temperature, cons
 }
 #endif
 
-nf_status NF_REAL(nf_sup_con)(double *loss, real *d_z, double *d_temperature, const real *z, const int64_t *labels,
-                              int64_t views, int64_t samples, int64_t width, nf_positives positives, double temperature,
-                              bool normalize) {
+nf_status NF_REAL(nf_sup_con)(double *loss, real *d_z, double *d_temperature, int64_t *active, const real *z,
+                              const int64_t *labels, int64_t views, int64_t samples, int64_t width,
+                              nf_positives positives, double temperature, bool normalize, nf_reduction reduction) {
     if (views < 1 || samples < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "z must have at least one row and one column, got %lld views of %lld by %lld",
                        (long long)views, (long long)samples, (long long)width);
     if (!(temperature > 0 && isfinite(temperature)))
         return nf_fail(NF_BAD_VALUE, "temperature must be finite and > 0, got %g", temperature);
-    problem p = {.positives = positives, .anchors = views * samples, .temperature = temperature, .d_z = d_z};
+    problem p = {.positives = positives,
+                 .reduction = reduction,
+                 .anchors = views * samples,
+                 .temperature = temperature,
+                 .d_z = d_z};
     nf_status status = prepare(&p, z, labels, samples, width, normalize);
     bool need_double = status == NF_OK && p.active > 0 && p.tiles.need_double;
     if (status == NF_OK && p.active == 0) {
-        *loss = *d_temperature = 0;
+        memset(loss, 0, (size_t)(reduction == NF_REDUCE_NONE ? p.anchors : 1) * sizeof *loss);
+        *d_temperature = 0;
         memset(d_z, 0, (size_t)(p.anchors * width) * sizeof(real));
     } else if (status == NF_OK && !need_double) {
         status = run(&p, loss, d_temperature);
     }
+    *active = p.active;
     release(&p);
 #ifndef NF_DOUBLE
     if (need_double)
-        return in_double(loss, d_z, d_temperature, z, labels, views, samples, width, positives, temperature, normalize);
+        return in_double(loss, d_z, d_temperature, active, z, labels, views, samples, width, positives, temperature,
+                         normalize, reduction);
 #endif
     return status;
 }

@@ -30,6 +30,7 @@ except ImportError as error:
     raise ImportError(f"nearfar.torch needs PyTorch ({error}): pip install 'nearfar[torch]'") from error
 
 from nearfar import losses
+from nearfar.losses.reductions import reduction_of
 
 __all__ = ["DCLLoss", "DCLWLoss", "InfoNCELoss", "NTXentLoss", "SupConLoss"]
 
@@ -64,10 +65,16 @@ class _Loss(torch.autograd.Function):
             for gradient, tensor in zip(gradients, tensors, strict=True)
         )
         ctx.save_for_backward(*gradients, *tensors)
-        return torch.tensor(loss, dtype=tensors[0].dtype)
+        return torch.as_tensor(loss, dtype=tensors[0].dtype)
 
     @staticmethod
     def backward(ctx, d_loss):
+        if d_loss.ndim:  # of many values; there is only the gradient of their sum
+            if (d_loss != d_loss[0]).any():
+                raise RuntimeError(
+                    "with reduction='none' the gradient of the mean or sum of the values is all there is"
+                )
+            d_loss = d_loss[0]
         count = len(ctx.saved_tensors) // 2
         gradients, tensors = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         needed = ctx.needs_input_grad[1:]
@@ -259,8 +266,9 @@ class InfoNCELoss(_LossModule):
     ----------
     temperature : float or tensor
         > 0. A tensor with one element gets its gradient if it requires one.
-    reduction : {"mean", "sum"}
-        Mean or sum over the queries.
+    reduction : {"mean", "sum", "none"}
+        Mean or sum over the queries, or the value of each. There is a gradient for the mean or sum of these values, but
+        not for other functions of them: that is a RuntimeError.
     negative_mode : {"unpaired", "paired"}
         Whether all queries share the negatives, (K, D), or each has its own, (N, K, D).
     symmetric : bool
@@ -303,14 +311,13 @@ class InfoNCELoss(_LossModule):
         normalize: bool = True,
     ):
         super().__init__(temperature, normalize)
-        if reduction not in ("mean", "sum"):
-            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        reduction_of(reduction)
         if negative_mode not in ("unpaired", "paired"):
             raise ValueError(f"negative_mode must be 'unpaired' or 'paired', got {negative_mode!r}")
         self.reduction, self.negative_mode, self.symmetric = reduction, negative_mode, bool(symmetric)
 
     def forward(self, query: Tensor, positive_key: Tensor, negative_keys: Tensor | None = None) -> Tensor:
-        """The mean (or sum) over the queries, in nats.
+        """The loss in nats, by `reduction`.
 
         Parameters
         ----------
@@ -321,7 +328,7 @@ class InfoNCELoss(_LossModule):
 
         Returns
         -------
-        Tensor, 0-D
+        Tensor, 0-D, or (N,) with reduction "none"
         """
         embeddings = {"query": query, "positive_key": positive_key}
         if negative_keys is not None:
@@ -343,11 +350,11 @@ class InfoNCELoss(_LossModule):
                 negatives=negatives[0] if negatives else None,
                 symmetric=self.symmetric,
                 normalize=self.normalize,
+                reduction=self.reduction,
                 temperature_gradient=True,
             )
 
-        loss = _evaluate(function, self.temperature, **embeddings)
-        return loss * len(query) if self.reduction == "sum" else loss
+        return _evaluate(function, self.temperature, **embeddings)
 
     def _check_negatives(self, negative_keys: Tensor, query: Tensor) -> None:
         (samples, width), shape = query.shape, tuple(negative_keys.shape)

@@ -119,6 +119,28 @@ def test_info_nce_equals_info_nce_pytorch(negatives, mode, reduction, dtype, tol
     check_equal(criterion, lambda *x: plain_info_nce(*x, temperature=0.2, reduction=reduction), inputs, tolerance)
 
 
+@PRECISIONS
+@pytest.mark.parametrize("negatives", [None, (31, 8)])
+def test_info_nce_of_each_query(negatives, dtype, tolerance):
+    inputs = [random(17, 8, dtype=dtype), random(17, 8, seed=1, dtype=dtype)]
+    if negatives:
+        inputs.append(random(*negatives, seed=2, dtype=dtype))
+    criterion = InfoNCELoss(0.2, "none")
+    values = criterion(*inputs)
+    assert values.shape == (17,) and values.dtype == dtype
+    assert torch.allclose(values, plain_info_nce(*inputs, temperature=0.2, reduction="none"), rtol=tolerance)
+    for mean_or_sum in (torch.mean, torch.sum):
+        check_equal(
+            lambda *x, f=mean_or_sum: f(criterion(*x)),
+            lambda *x, f=mean_or_sum: f(plain_info_nce(*x, temperature=0.2, reduction="none")),
+            inputs,
+            tolerance,
+        )
+    query = inputs[0].clone().requires_grad_()
+    with pytest.raises(RuntimeError, match="gradient of the mean or sum"):
+        (criterion(query, *inputs[1:]) * torch.arange(17)).sum().backward()
+
+
 def test_info_nce_in_both_directions():
     inputs = random(17, 8), random(17, 8, seed=1)
 
@@ -388,7 +410,7 @@ def test_second_derivatives_are_refused():
         (lambda: InfoNCELoss(torch.tensor(1)), TypeError, "temperature must be .* got dtype torch.int64"),
         (lambda: InfoNCELoss(torch.ones((), device="meta")), ValueError, "temperature must be on the CPU"),
         (lambda: InfoNCELoss("warm"), (TypeError, ValueError), "warm"),
-        (lambda: InfoNCELoss(reduction="none"), ValueError, "reduction must be 'mean' or 'sum', got 'none'"),
+        (lambda: InfoNCELoss(reduction="max"), ValueError, "reduction must be one of 'mean', 'sum', 'none', got 'max'"),
         (lambda: InfoNCELoss(negative_mode="x"), ValueError, "negative_mode must be 'unpaired' or 'paired', got 'x'"),
     ],
 )

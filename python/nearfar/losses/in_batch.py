@@ -5,6 +5,8 @@ import math
 import numpy as np
 
 from nearfar import _core
+from nearfar.arguments import number
+from nearfar.losses.reductions import reduced, reduction_of
 
 
 def info_nce(
@@ -15,6 +17,7 @@ def info_nce(
     negatives=None,
     symmetric=False,
     normalize=True,
+    reduction="mean",
     temperature_gradient=False,
 ):
     r"""InfoNCE: tell the positive key of each query from negatives.
@@ -39,13 +42,16 @@ def info_nce(
     normalize : bool
         Scale rows to length 1 first, so that products are cosines. The gradient is for the rows that were passed in.
         A row of zeros stays one, and its gradient is zero.
+    reduction : "mean", "sum" or "none"
+        The mean or the sum over the queries, or the value of each (with `symmetric` the mean of a pair's two). Gradients
+        are those of the mean; with "sum" and "none" they are those of the sum.
     temperature_gradient : bool
         Append the derivative of the loss with respect to `temperature`, a float, to the gradients.
 
     Returns
     -------
-    loss : float
-        Mean over the queries, in nats; log(K + 1) if all scores are equal.
+    loss : float, or ndarray (N,) with "none"
+        In nats; the mean is log(K + 1) if all scores are equal.
     gradients : tuple
         ``(d_query, d_key)`` or ``(d_query, d_key, d_negatives)``, and `d_temperature` last if asked for. float32 if all
         inputs are float32 or float16, else float64.
@@ -54,14 +60,14 @@ def info_nce(
     ------
     ValueError
         If shapes do not fit, there is no row or no column, a number is NaN or infinite, `temperature` is not above 0,
-        products of rows over `temperature` reach 1e300, or `symmetric` is combined with `negatives`.
+        `reduction` is something else, products of rows over `temperature` reach 1e300, or `symmetric` is combined with
+        `negatives`.
     TypeError
         If an input is not an array of real numbers.
 
     Notes
     -----
-    Other packages scale the same loss differently; multiply value and gradient accordingly: the *sum* of both
-    directions is 2 times ``symmetric=True``; MoCo v3 multiplies each of its two one-way losses by ``2 * temperature``.
+    Other packages scale the same loss differently: `nearfar.losses` has a table.
 
     CLIP is ``info_nce(image, text, temperature, symmetric=True, temperature_gradient=True)`` with
     ``temperature = exp(-logit_scale)``; the gradient of its parameter `logit_scale` is
@@ -85,17 +91,21 @@ def info_nce(
     >>> loss, (d_query, d_key, d_negatives) = nf.info_nce(query, query, negatives=-query, temperature=0.5)
     >>> d_negatives.shape
     (4, 4)
+    >>> values, _ = nf.info_nce(query, query, temperature=0.5, reduction="none")
+    >>> values.round(4)
+    array([0.3408, 0.3408, 0.3408, 0.3408], dtype=float32)
     """
     if symmetric and negatives is not None:
         raise ValueError("symmetric=True needs in-batch negatives: negatives must be None")
-    loss, d_query, d_key, d_negatives, d_temperature = _core.info_nce(
-        query, key, negatives, temperature, symmetric, normalize
+    values, d_query, d_key, d_negatives, d_temperature = _core.info_nce(
+        query, key, negatives, temperature, symmetric, normalize, reduction_of(reduction)
     )
+    loss = reduced(values, reduction, d_query)
     gradients = (d_query, d_key) if negatives is None else (d_query, d_key, d_negatives)
     return loss, gradients + (d_temperature,) if temperature_gradient else gradients
 
 
-def n_pair(query, key, *, l2=0.002):
+def n_pair(query, key, *, l2=0.002, reduction="mean"):
     r"""The N-pair loss: InfoNCE of plain products, with a penalty on long embeddings in place of normalisation.
 
     .. math:: L = \frac{1}{N} \sum_i -\log \frac{\exp(q_i \cdot k_i)}{\sum_j \exp(q_i \cdot k_j)}
@@ -107,19 +117,22 @@ def n_pair(query, key, *, l2=0.002):
         Embeddings; row i of `key` is the positive of row i of `query`, the other keys its negatives.
     l2 : float
         :math:`\lambda \ge 0`. With 0 it is ``info_nce(query, key, 1.0, normalize=False)``.
+    reduction : "mean", "sum" or "none"
+        The mean or the sum over the queries, or the value of each, with the penalty of its pair. Gradients are those of
+        the mean; with "sum" and "none" they are those of the sum.
 
     Returns
     -------
-    loss : float
-        Mean over the queries, in nats; log(N) if all scores are equal and `l2` is 0.
+    loss : float, or ndarray (N,) with "none"
+        In nats; the mean is log(N) if all scores are equal and `l2` is 0.
     gradients : tuple
         ``(d_query, d_key)``; float32 if both inputs are float32 or float16, else float64.
 
     Raises
     ------
     ValueError
-        If shapes differ, there is no row or no column, a number is NaN or infinite, `l2` is negative or not finite, or
-        products or squares of rows reach 1e300.
+        If shapes differ, there is no row or no column, a number is NaN or infinite, `l2` is negative or not finite,
+        `reduction` is something else, or products or squares of rows reach 1e300.
     TypeError
         If an input is not an array of real numbers.
 
@@ -134,15 +147,21 @@ def n_pair(query, key, *, l2=0.002):
     >>> bool(np.isclose(loss, np.log(4))), d_query.shape
     (True, (4, 3))
     """
+    l2 = number(l2, "l2")
     if not (l2 >= 0 and math.isfinite(l2)):
         raise ValueError(f"l2 must be finite and >= 0, got {l2}")
-    loss, gradients = info_nce(query, key, 1.0, normalize=False)
+    loss, gradients = info_nce(query, key, 1.0, normalize=False, reduction=reduction)
     for name, x, d_x in zip(("query", "key"), (query, key), gradients, strict=True):
         x = np.asarray(x, dtype=np.float64)
         with np.errstate(over="ignore"):
-            squares = float(np.einsum("nd,nd->", x, x))
-        if not squares < 1e300:
-            raise ValueError(f"the sum of {name}'s squares must stay below 1e300, got {squares:g}")
-        loss += l2 / (4 * len(x)) * squares
-        d_x += (l2 / (2 * len(x)) * x).astype(d_x.dtype)
+            squares = np.einsum("nd,nd->n", x, x)
+            total = float(squares.sum())
+        if not total < 1e300:
+            raise ValueError(f"the sum of {name}'s squares must stay below 1e300, got {total:g}")
+        count = len(x) if reduction == "mean" else 1
+        if reduction == "none":
+            loss += (l2 / 4 * squares).astype(loss.dtype)
+        else:
+            loss += l2 / (4 * count) * total
+        d_x += (l2 / (2 * count) * x).astype(d_x.dtype)
     return loss, gradients

@@ -7,7 +7,7 @@ REDUCTIONS = {"mean": 0, "sum": 1, "none": 2}
 
 def reduction_of(name: str) -> int:
     """The number that C knows a reduction by."""
-    if name not in REDUCTIONS:
+    if not isinstance(name, str) or name not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {name!r}")
     return REDUCTIONS[name]
 

@@ -3,9 +3,10 @@
 import math
 
 from nearfar import _core
+from nearfar.losses.reductions import reduced, reduction_of
 
 
-def nt_xent(z, temperature=0.5, *, normalize=True, temperature_gradient=False):
+def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean", temperature_gradient=False):
     r"""NT-Xent, the loss of SimCLR: tell the other views of a sample from all views of all other samples.
 
     .. math:: L = \frac{1}{VN} \sum_i \frac{1}{V - 1} \sum_{p \in P(i)}
@@ -24,29 +25,31 @@ def nt_xent(z, temperature=0.5, *, normalize=True, temperature_gradient=False):
     normalize : bool
         Scale rows to length 1 first, so that products are cosines. The gradient is for the rows that were passed in.
         A row of zeros stays one, and its gradient is zero.
+    reduction : "mean", "sum" or "none"
+        The mean or the sum over the anchors, or the value of each. Gradients are those of the mean; with "sum" and
+        "none" they are those of the sum.
     temperature_gradient : bool
         Return ``(d_z, d_temperature)`` in place of `d_z`: the derivative of the loss with respect to `temperature`, a
         float, as well.
 
     Returns
     -------
-    loss : float
-        Mean over the anchors, in nats; log(V N - 1) if all embeddings are equal, 0 for one sample in two views.
+    loss : float, or ndarray (V, N) with "none"
+        In nats; the mean is log(V N - 1) if all embeddings are equal, 0 for one sample in two views.
     d_z : ndarray, (V, N, D)
         Gradient; float32 if `z` is float32 or float16, else float64.
 
     Raises
     ------
     ValueError
-        If `z` is not (V, N, D) with V >= 2 and N, D >= 1, a number is NaN or infinite, `temperature` is not above 0, or
-        products of rows over `temperature` reach 1e300.
+        If `z` is not (V, N, D) with V >= 2 and N, D >= 1, a number is NaN or infinite, `temperature` is not above 0,
+        `reduction` is something else, or products of rows over `temperature` reach 1e300.
     TypeError
         If `z` is not an array of real numbers.
 
     Notes
     -----
-    Other packages scale the same loss differently; multiply value and gradient accordingly: Google's SimCLR code adds
-    the means of both views (times 2); SupContrast multiplies by ``temperature / base_temperature`` with a base of 0.07.
+    Other packages scale the same loss differently: `nearfar.losses` has a table.
 
     float32 inputs whose scores may exceed 128 in size (normalised: temperatures below 1/128) or spread too far for
     float32 are computed in float64 inside, at about a third of the speed.
@@ -64,11 +67,12 @@ def nt_xent(z, temperature=0.5, *, normalize=True, temperature_gradient=False):
     >>> bool(np.isclose(loss, np.log(15))), d_z.shape
     (True, (2, 8, 4))
     """
-    loss, d_z, d_temperature = _core.nt_xent(z, temperature, normalize)
+    values, d_z, d_temperature = _core.nt_xent(z, temperature, normalize, reduction_of(reduction))
+    loss = reduced(values, reduction, d_z, d_z.shape[:2])
     return loss, (d_z, d_temperature) if temperature_gradient else d_z
 
 
-def dcl(z, temperature=0.1, *, normalize=True, temperature_gradient=False):
+def dcl(z, temperature=0.1, *, normalize=True, reduction="mean", temperature_gradient=False):
     r"""DCL, the decoupled contrastive loss: NT-Xent without the positives in the denominator.
 
     .. math:: L = \frac{1}{VN} \sum_i \left( \log \sum_{n \notin P(i), n \ne i} \exp(z_i \cdot z_n / \tau)
@@ -86,22 +90,25 @@ def dcl(z, temperature=0.1, *, normalize=True, temperature_gradient=False):
     normalize : bool
         Scale rows to length 1 first, so that products are cosines. The gradient is for the rows that were passed in.
         A row of zeros stays one, and its gradient is zero.
+    reduction : "mean", "sum" or "none"
+        The mean or the sum over the anchors, or the value of each. Gradients are those of the mean; with "sum" and
+        "none" they are those of the sum.
     temperature_gradient : bool
         Return ``(d_z, d_temperature)`` in place of `d_z`: the derivative of the loss with respect to `temperature`, a
         float, as well.
 
     Returns
     -------
-    loss : float
-        Mean over the anchors, in nats; log(V N - V) if all embeddings are equal. It may be negative.
+    loss : float, or ndarray (V, N) with "none"
+        In nats; the mean is log(V N - V) if all embeddings are equal. It may be negative.
     d_z : ndarray, (V, N, D)
         Gradient; float32 if `z` is float32 or float16, else float64.
 
     Raises
     ------
     ValueError
-        If `z` is not (V, N, D) with V, N >= 2 and D >= 1, a number is NaN or infinite, `temperature` is not above 0, or
-        products of rows over `temperature` reach 1e300.
+        If `z` is not (V, N, D) with V, N >= 2 and D >= 1, a number is NaN or infinite, `temperature` is not above 0,
+        `reduction` is something else, or products of rows over `temperature` reach 1e300.
     TypeError
         If `z` is not an array of real numbers.
 
@@ -117,11 +124,12 @@ def dcl(z, temperature=0.1, *, normalize=True, temperature_gradient=False):
     >>> bool(np.isclose(loss, np.log(14))), d_z.shape
     (True, (2, 8, 4))
     """
-    loss, d_z, d_temperature = _core.dcl(z, temperature, math.inf, normalize)
+    values, d_z, d_temperature = _core.dcl(z, temperature, math.inf, normalize, reduction_of(reduction))
+    loss = reduced(values, reduction, d_z, d_z.shape[:2])
     return loss, (d_z, d_temperature) if temperature_gradient else d_z
 
 
-def dclw(z, temperature=0.1, *, sigma=0.5, normalize=True, temperature_gradient=False):
+def dclw(z, temperature=0.1, *, sigma=0.5, normalize=True, reduction="mean", temperature_gradient=False):
     r"""DCLW: `dcl` with weighted positives, less for pairs that are close already.
 
     .. math:: L &= \frac{1}{2N} \sum_i \left( \log \sum_{n \notin P(i), n \ne i} \exp(z_i \cdot z_n / \tau)
@@ -141,14 +149,17 @@ def dclw(z, temperature=0.1, *, sigma=0.5, normalize=True, temperature_gradient=
     normalize : bool
         Scale rows to length 1 first, so that products are cosines. The gradient is for the rows that were passed in.
         A row of zeros stays one, and its gradient is zero.
+    reduction : "mean", "sum" or "none"
+        The mean or the sum over the anchors, or the value of each. Gradients are those of the mean; with "sum" and
+        "none" they are those of the sum.
     temperature_gradient : bool
         Return ``(d_z, d_temperature)`` in place of `d_z`: the derivative of the loss with respect to `temperature`, a
         float, as well.
 
     Returns
     -------
-    loss : float
-        Mean over the anchors, in nats; log(2 N - 2) if all embeddings are equal. It may be negative.
+    loss : float, or ndarray (2, N) with "none"
+        In nats; the mean is log(2 N - 2) if all embeddings are equal. It may be negative.
     d_z : ndarray, (2, N, D)
         Gradient; float32 if `z` is float32 or float16, else float64.
 
@@ -172,11 +183,12 @@ def dclw(z, temperature=0.1, *, sigma=0.5, normalize=True, temperature_gradient=
     >>> bool(np.isclose(loss, np.log(14))), d_z.shape
     (True, (2, 8, 4))
     """
-    loss, d_z, d_temperature = _core.dcl(z, temperature, sigma, normalize)
+    values, d_z, d_temperature = _core.dcl(z, temperature, sigma, normalize, reduction_of(reduction))
+    loss = reduced(values, reduction, d_z, d_z.shape[:2])
     return loss, (d_z, d_temperature) if temperature_gradient else d_z
 
 
-def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, temperature_gradient=False):
+def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="mean", temperature_gradient=False):
     r"""NT-Xent that allows for negatives of the anchor's own class, and may weight hard negatives up.
 
     .. math:: L &= \frac{1}{2N} \sum_i -\log \frac{\exp(s_{ip})}{\exp(s_{ip}) + G_i}, \qquad
@@ -199,14 +211,17 @@ def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, temperature_
     beta : float
         :math:`\beta`, 0 or 1e-6 to 1e4: the larger, the more the negatives that are close to the anchor count. Common
         values are 0 to 2.
+    reduction : "mean", "sum" or "none"
+        The mean or the sum over the anchors, or the value of each. Gradients are those of the mean; with "sum" and
+        "none" they are those of the sum.
     temperature_gradient : bool
         Return ``(d_z, d_temperature)`` in place of `d_z`: the derivative of the loss with respect to `temperature`, a
         float, as well.
 
     Returns
     -------
-    loss : float
-        Mean over the anchors, in nats; log(2 N - 1) if all embeddings are equal.
+    loss : float, or ndarray (2, N) with "none"
+        In nats; the mean is log(2 N - 1) if all embeddings are equal.
     d_z : ndarray, (2, N, D)
         Gradient; float32 if `z` is float32 or float16, else float64. A row of zeros has a gradient of zero.
 
@@ -236,5 +251,6 @@ def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, temperature_
     >>> bool(np.isclose(loss, np.log(15))), d_z.shape
     (True, (2, 8, 4))
     """
-    loss, d_z, d_temperature = _core.debiased_nt_xent(z, temperature, tau_plus, beta)
+    values, d_z, d_temperature = _core.debiased_nt_xent(z, temperature, tau_plus, beta, reduction_of(reduction))
+    loss = reduced(values, reduction, d_z, d_z.shape[:2])
     return loss, (d_z, d_temperature) if temperature_gradient else d_z

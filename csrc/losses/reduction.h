@@ -1,0 +1,29 @@
+/* What a loss makes of the values of its anchors; in double, and in their order. */
+#ifndef NF_LOSSES_REDUCTION_H
+#define NF_LOSSES_REDUCTION_H
+
+#include "../nearfar.h"
+
+#include <string.h>
+
+static inline double nf_sum(const double *x, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += x[i];
+    return sum;
+}
+
+/* What the sum over `count` anchors and its gradient are divided by. */
+static inline double nf_reduction_divisor(nf_reduction reduction, int64_t count) {
+    return reduction == NF_REDUCE_MEAN ? (double)count : 1;
+}
+
+/* loss = the values (count) themselves, or their mean or sum: one number. */
+static inline void nf_reduce(double *loss, const double *values, int64_t count, nf_reduction reduction) {
+    if (reduction == NF_REDUCE_NONE)
+        memcpy(loss, values, (size_t)count * sizeof *loss);
+    else
+        *loss = nf_sum(values, count) / nf_reduction_divisor(reduction, count);
+}
+
+#endif
