@@ -181,7 +181,8 @@ nf_status nf_dcl_f64(double *loss, double *d_z, double *d_temperature, const dou
  *     G_i  = max( (R_i - M tau_plus exp(s_ip)) / (1 - tau_plus), M exp(-1 / temperature) ),
  *     R_i  = M sum_n exp((1 + beta) s_in) / sum_n exp(beta s_in).
  *
- * Shapes as for NT-Xent. samples >= 2; 0 <= tau_plus <= 0.999; beta is 0 or 1e-6..1e4.
+ * Shapes as for NT-Xent. samples >= 2; 0 <= tau_plus <= 0.999; beta is 0 or 1e-6..1e4. Float goes to double from
+ * (1 + beta) / temperature > 64 on if tau_plus > 0.
  * Sources: Chuang et al., "Debiased contrastive learning", NeurIPS 2020; Robinson et al., "Contrastive learning with
  * hard negative samples", ICLR 2021. */
 nf_status nf_debiased_nt_xent_f32(double *loss, float *d_z, double *d_temperature, const float *z, int64_t samples,

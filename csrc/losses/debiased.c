@@ -14,6 +14,9 @@
 
 #include <math.h>
 
+/* The largest score that float has digits for if something is subtracted from the sum. */
+enum { MOST_IN_FLOAT = 64 };
+
 typedef struct problem {
     nf_rows rows;
     nf_tiles hard, importance; /* the second with beta > 0 only */
@@ -115,6 +118,8 @@ static nf_status prepare(problem *p, const real *z, int64_t width, bool *need_do
     NF_TRY(NF_REAL(nf_rows_open)(&p->rows, "z", z, p->anchors, width, true));
     nf_rows *rows = &p->rows;
     NF_TRY(NF_REAL(nf_tiles_open)(&p->hard, rows, rows, p->samples, p->temperature / (1 + p->beta)));
+    if (sizeof(real) < sizeof(double) && p->tau_plus > 0 && (1 + p->beta) / p->temperature > MOST_IN_FLOAT)
+        p->hard.need_double = true;
     if (!p->hard.need_double)
         NF_TRY(NF_REAL(nf_tiles_log_sums)(&p->hard, p->hard_logs, NULL));
     *need_double = p->hard.need_double;

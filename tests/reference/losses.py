@@ -19,24 +19,29 @@ def log_sum_exp(scores, axis=-1):
         return (highest + np.log(np.exp(scores - highest).sum(axis=axis, keepdims=True))).squeeze(axis)
 
 
-def info_nce(query, key, temperature=0.1, *, negatives=None, symmetric=False, normalize=True):
+def reduced(values, reduction):
+    """The mean or sum of the anchors' values, or these."""
+    return {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](values)
+
+
+def info_nce(query, key, temperature=0.1, *, negatives=None, symmetric=False, normalize=True, reduction="mean"):
     """The value of InfoNCE."""
     prepare = normalized if normalize else lambda x: np.asarray(x, dtype=np.float64)
     query, key = prepare(query), prepare(key)
     positive = (query * key).sum(axis=1) / temperature
     if negatives is None:
         scores = query @ key.T / temperature
-        loss = (log_sum_exp(scores, 1) - positive).mean()
-        return (loss + (log_sum_exp(scores, 0) - positive).mean()) / 2 if symmetric else loss
+        values = log_sum_exp(scores, 1) - positive
+        return reduced((values + log_sum_exp(scores, 0) - positive) / 2 if symmetric else values, reduction)
     negatives = prepare(negatives)
     if negatives.ndim == 2:
         scores = query @ negatives.T / temperature
     else:
         scores = np.einsum("nd,nkd->nk", query, negatives) / temperature
-    return (log_sum_exp(np.concatenate([positive[:, None], scores], axis=1), 1) - positive).mean()
+    return reduced(log_sum_exp(np.concatenate([positive[:, None], scores], axis=1), 1) - positive, reduction)
 
 
-def nt_xent(z, temperature=0.5, *, normalize=True):
+def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean"):
     """The value of NT-Xent."""
     views, samples, width = np.shape(z)
     z = (normalized(z) if normalize else np.asarray(z, dtype=np.float64)).reshape(-1, width)
@@ -45,7 +50,7 @@ def nt_xent(z, temperature=0.5, *, normalize=True):
     positive = (sample[:, None] == sample) & ~np.eye(len(z), dtype=bool)
     np.fill_diagonal(scores, -np.inf)
     log_p = scores - log_sum_exp(scores, 1)[:, None]
-    return -np.where(positive, log_p, 0).sum(axis=1).mean() / (views - 1)
+    return reduced(-np.where(positive, log_p, 0).sum(axis=1).reshape(views, samples) / (views - 1), reduction)
 
 
 def slopes(scores, positive):
@@ -122,12 +127,13 @@ def sup_con_masks(z, labels):
     return rows, (labels[:, None] == labels) & ~np.eye(len(rows), dtype=bool)
 
 
-def sup_con(z, labels, temperature=0.1, *, positives="out", normalize=True):
+def sup_con(z, labels, temperature=0.1, *, positives="out", normalize=True, reduction="mean"):
     """The value of SupCon."""
     rows, positive = sup_con_masks(z, labels)
     active = positive.any(axis=1)
+    values = np.zeros(len(rows))
     if not active.any():
-        return 0.0
+        return reduced(values.reshape(np.shape(z)[:-1]), reduction)
     u = normalized(rows) if normalize else rows
     scores = u @ u.T / temperature
     np.fill_diagonal(scores, -np.inf)
@@ -135,8 +141,10 @@ def sup_con(z, labels, temperature=0.1, *, positives="out", normalize=True):
     log_p = scores - log_sum_exp(scores, 1)[:, None]
     count = positive.sum(axis=1)
     if positives == "out":
-        return (-np.where(positive, log_p, 0).sum(axis=1) / count).mean()
-    return (np.log(count) - log_sum_exp(np.where(positive, log_p, -np.inf), 1)).mean()
+        values[active] = -np.where(positive, log_p, 0).sum(axis=1) / count
+    else:
+        values[active] = np.log(count) - log_sum_exp(np.where(positive, log_p, -np.inf), 1)
+    return values.reshape(np.shape(z)[:-1]) if reduction == "none" else reduced(values[active], reduction)
 
 
 def sup_con_gradients(z, labels, temperature=0.1, *, positives="out", normalize=True):
@@ -170,7 +178,7 @@ def dcl_weights(z, sigma, *, normalize=True):
     return 2 - len(a) * np.exp(scores - log_sum_exp(scores))
 
 
-def dcl(z, temperature=0.1, *, weights=None, normalize=True):
+def dcl(z, temperature=0.1, *, weights=None, normalize=True, reduction="mean"):
     """The value of DCL, and of DCLW with its weights (N)."""
     views, samples, width = np.shape(z)
     u = (normalized(z) if normalize else np.asarray(z, dtype=np.float64)).reshape(-1, width)
@@ -179,7 +187,8 @@ def dcl(z, temperature=0.1, *, weights=None, normalize=True):
     same = sample[:, None] == sample
     positives = np.where(same, scores, 0).sum(axis=1) - np.diagonal(scores)
     weights = 1 if weights is None else np.tile(weights, views)
-    return (log_sum_exp(np.where(same, -np.inf, scores), 1) - weights * positives / (views - 1)).mean()
+    values = log_sum_exp(np.where(same, -np.inf, scores), 1) - weights * positives / (views - 1)
+    return reduced(values.reshape(views, samples), reduction)
 
 
 def dcl_gradients(z, temperature=0.1, *, weights=None, normalize=True):
@@ -199,7 +208,7 @@ def dcl_gradients(z, temperature=0.1, *, weights=None, normalize=True):
     return d_x.reshape(np.shape(z)), -(g * scores).sum() / temperature
 
 
-def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0):
+def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="mean"):
     """The value of debiased NT-Xent with hard negatives."""
     _, samples, width = np.shape(z)
     u = normalized(z).reshape(-1, width)
@@ -209,17 +218,17 @@ def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0):
     positive = np.where(same, scores, 0).sum(axis=1) - np.diagonal(scores)
     count = len(u) - 2
     hard = log_sum_exp(np.where(same, -np.inf, (1 + beta) * scores), 1)
-    ratio = np.exp(hard - log_sum_exp(np.where(same, -np.inf, beta * scores), 1) - positive) * count
-    ratio = np.maximum(
-        (ratio - count * tau_plus) / (1 - tau_plus), count * np.exp(-1 / np.float64(temperature) - positive)
-    )
-    return np.log1p(ratio).mean()
+    log_ratio = hard - log_sum_exp(np.where(same, -np.inf, beta * scores), 1) - positive
+    ratio = count * np.exp(log_ratio.astype(np.longdouble))  # which float64 may not hold
+    floor = count * np.exp((-1 / np.float64(temperature) - positive).astype(np.longdouble))
+    ratio = np.maximum((ratio - count * tau_plus) / (1 - tau_plus), floor)
+    return reduced(np.log1p(ratio).astype(np.float64).reshape(2, samples), reduction)
 
 
-def n_pair(query, key, *, l2=0.002):
+def n_pair(query, key, *, l2=0.002, reduction="mean"):
     """The value of the N-pair loss."""
-    penalty = l2 / (4 * len(query)) * (np.square(query).sum() + np.square(key).sum())
-    return info_nce(query, key, 1.0, normalize=False) + penalty
+    penalty = l2 / 4 * (np.square(query).sum(axis=1) + np.square(key).sum(axis=1))
+    return reduced(info_nce(query, key, 1.0, normalize=False, reduction="none") + penalty, reduction)
 
 
 def central_differences(function, x, step=1e-5):

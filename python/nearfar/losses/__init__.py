@@ -1,8 +1,49 @@
 """Contrastive losses on plain arrays: value and gradient in one call.
 
-Every function returns ``loss, gradients``: the mean over anchors in nats, as a float, and arrays shaped like the
-inputs. Beyond 16 MB no matrix of all scores is stored: memory grows with the input, not with its square. Results have
-the same bits for any number of threads.
+Every function returns ``loss, gradients``: by default the mean over anchors in nats, as a float, and arrays shaped like
+the inputs. Beyond 16 MB no matrix of all scores is stored: memory grows with the input, not with its square. Results
+have the same bits for any number of threads.
+
+Other packages scale the same loss differently. The following gives their values; their gradients are those of the call
+with the same factor. ``z`` (V, N, D) holds V views of N samples, ``query`` and ``key`` (N, D) two views, ``queue``
+(K, D) negatives, ``labels`` (N,) classes; ``T`` is the temperature, for which the packages' own default is given.
+
+google-research/simclr, ``add_contrastive_loss``, T = 1: the means of both views are added up
+    ``2 * nt_xent(z, T)``
+lightly, ``NTXentLoss``, T = 0.5
+    ``nt_xent(z, T)``
+lightly, ``NTXentLoss`` with a memory bank: each view in turn is the key
+    ``info_nce(query, key, T, negatives=queue)``
+lightly, ``DCLLoss``, T = 0.1
+    ``dcl(z, T)``
+lightly, ``DCLWLoss``, T = 0.1
+    ``dclw(z, T, sigma=0.5)``
+lightly, ``SupConLoss``, T = 0.5: times the temperature, unless rescale=False
+    ``T * sup_con(z, labels, T)``
+pytorch-metric-learning, ``NTXentLoss``, T = 0.07, two rows of each class, as of ``SelfSupervisedLoss``
+    ``nt_xent(z, T)``
+pytorch-metric-learning, ``NTXentLoss``, larger classes: a pair's denominator has no other positives; ``key`` and \
+``negatives`` (pairs, K, D) are those of each ordered pair of a class
+    ``info_nce(query, key, T, negatives=negatives)``
+pytorch-metric-learning, ``SupConLoss``, T = 0.1
+    ``sup_con(z, labels, T)``
+SupContrast, ``SupConLoss``, T = 0.07: times T / base_temperature; rows are taken as they are; anchors without a \
+positive stay in the mean
+    ``T / base_temperature * sup_con(z, labels, T, normalize=False, reduction="sum") / (V * N)``
+SupContrast, ``SupConLoss`` without labels
+    ``T / base_temperature * nt_xent(z, T, normalize=False)``
+MoCo, T = 0.07 (v2: 0.2)
+    ``info_nce(query, key, T, negatives=queue)``
+MoCo v3, T = 0.2 (1 in its code's default): times 2 T, both directions added up; queries q1, q2 and keys k1, k2 of two views
+    ``2 * T * (info_nce(q1, k2, T) + info_nce(q2, k1, T))``
+open_clip, ``ClipLoss``: logit_scale is 1 / T; rows are normalised before
+    ``info_nce(image, text, 1 / logit_scale, symmetric=True, normalize=False)``
+solo-learn, ``simclr_loss_func``, T = 0.1: the sum over an anchor's V - 1 positives is inside the logarithm
+    ``sup_con(z, arange(N), T, positives="in") - log(V - 1)``
+info-nce-pytorch, ``InfoNCE``, T = 0.1
+    ``info_nce(query, key, T)``
+info-nce-pytorch, ``InfoNCE`` with negatives, shared ("unpaired") or of each query ("paired")
+    ``info_nce(query, key, T, negatives=negatives)``
 """
 
 from nearfar.losses.in_batch import info_nce, n_pair

@@ -43,8 +43,8 @@ def info_nce(
         Scale rows to length 1 first, so that products are cosines. The gradient is for the rows that were passed in.
         A row of zeros stays one, and its gradient is zero.
     reduction : "mean", "sum" or "none"
-        The mean or the sum over the queries, or the value of each (with `symmetric` the mean of a pair's two). Gradients
-        are those of the mean; with "sum" and "none" they are those of the sum.
+        The mean or the sum over the queries, or the value of each (with `symmetric` the mean of a pair's two).
+        Gradients are those of the mean; with "sum" and "none" they are those of the sum.
     temperature_gradient : bool
         Append the derivative of the loss with respect to `temperature`, a float, to the gradients.
 

@@ -1,0 +1,481 @@
+"""What all losses of pairs, views and classes promise, each for each of them."""
+
+import doctest
+import importlib
+import pkgutil
+from concurrent.futures import ThreadPoolExecutor
+
+import nearfar as nf
+import nearfar.losses
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import losses as twin
+
+TEMPERATURES = [0.001, 0.01, 0.07, 0.5, 1.0, 100.0]
+REDUCTIONS = ["mean", "sum", "none"]
+FUNCTIONS = {
+    "in_batch": nf.info_nce,
+    "symmetric": nf.info_nce,
+    "shared": nf.info_nce,
+    "paired": nf.info_nce,
+    "n_pair": nf.n_pair,
+    "nt_xent": nf.nt_xent,
+    "sup_con_out": nf.sup_con,
+    "sup_con_in": nf.sup_con,
+    "dcl": nf.dcl,
+    "dclw": nf.dclw,
+    "debiased": nf.debiased_nt_xent,
+}
+KINDS = list(FUNCTIONS)
+OF_PAIRS = ["in_batch", "symmetric", "shared", "paired", "n_pair"]
+ALWAYS_NORMALIZED = ["debiased"]
+NEVER_NORMALIZED = ["n_pair"]
+
+
+def draw(kind, n, width, seed=0, dtype=np.float64, negatives=5):
+    """The arrays of a batch by name, and the options that go with them."""
+    rng = np.random.default_rng(seed)
+    if kind in OF_PAIRS:
+        query = rng.normal(size=(n, width))
+        arrays = {"query": query, "key": query + rng.normal(size=(n, width))}
+        if kind in ("shared", "paired"):
+            arrays["negatives"] = rng.normal(size=(negatives, width) if kind == "shared" else (n, negatives, width))
+        options = {"l2": 0.01} if kind == "n_pair" else {"symmetric": True} if kind == "symmetric" else {}
+    else:
+        views = 2 if kind in ("dclw", "debiased") else int(rng.integers(2, 4))
+        arrays, options = {"z": rng.normal(size=(n, width)) + rng.normal(size=(views, n, width))}, {}
+        if kind == "debiased":
+            options = {"tau_plus": 0.05, "beta": float(rng.choice([0.0, 0.7]))}
+        if kind.startswith("sup_con"):
+            options = {"labels": rng.integers(0, max(n // 2, 1), n), "positives": kind[8:]}
+            if rng.integers(2):
+                arrays["z"] = arrays["z"][0]
+    return {name: x.astype(dtype) for name, x in arrays.items()}, options
+
+
+def call(kind, arrays, temperature=0.3, **options):
+    """The loss and a tuple of its gradients, that for the temperature last where there is one."""
+    if kind == "n_pair":
+        return nf.n_pair(**arrays, **options)
+    loss, gradients = FUNCTIONS[kind](**arrays, temperature=temperature, temperature_gradient=True, **options)
+    return loss, gradients
+
+
+def twin_of(kind, arrays, normalize=True, sigma=0.5, **options):
+    """The value as a function of arrays and temperature; DCLW's weights are those of `arrays`."""
+    if kind == "n_pair":
+        return lambda temperature, **x: twin.n_pair(**x, **options)
+    if kind == "debiased":
+        return lambda temperature, **x: twin.debiased_nt_xent(**x, temperature=temperature, **options)
+    function = getattr(twin, "dcl" if kind == "dclw" else FUNCTIONS[kind].__name__)
+    if kind == "dclw":
+        options["weights"] = twin.dcl_weights(arrays["z"], sigma, normalize=normalize)
+    return lambda temperature, **x: function(**x, temperature=temperature, normalize=normalize, **options)
+
+
+def laid_out(x, rng):
+    """The same numbers, somehow laid out in memory."""
+    layout = rng.integers(5)
+    if layout == 0:
+        return np.asfortranarray(x)
+    if layout == 1:
+        wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), np.nan)
+        wide[..., ::2] = x
+        return wide[..., ::2]
+    if layout == 2:
+        return np.ascontiguousarray(x[::-1, ..., ::-1])[::-1, ..., ::-1]
+    if layout == 3:
+        return np.broadcast_to(x, (3, *x.shape))[1]
+    return x.tolist() if x.size else x
+
+
+def relative_error(got, wanted, least=1e-30):
+    got, wanted = np.asarray(got, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
+    assert got.shape == wanted.shape
+    return np.abs(got - wanted).max(initial=0) / max(np.abs(wanted).max(initial=0), least)
+
+
+def same_bits(a, b):
+    return np.array_equal(a[0], b[0]) and all(np.array_equal(x, y) for x, y in zip(a[1], b[1], strict=True))
+
+
+@pytest.fixture
+def threads():
+    before = nf.get_num_threads()
+    yield nf.set_num_threads
+    nf.set_num_threads(before)
+
+
+# ---- Reductions ----
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-11)])
+@pytest.mark.parametrize("n", [2, 3, 17, 33, 150])
+@pytest.mark.parametrize("kind", KINDS)
+def test_mean_sum_and_each_value(kind, n, dtype, tolerance):
+    arrays, options = draw(kind, n, 12, seed=n, dtype=dtype)
+    value = twin_of(kind, arrays, **options, reduction="none")(0.3, **arrays)
+    mean, mean_gradients = call(kind, arrays, **options)
+    total, sum_gradients = call(kind, arrays, **options, reduction="sum")
+    values, gradients = call(kind, arrays, **options, reduction="none")
+    assert type(mean) is float and type(total) is float
+    assert values.shape == (n,) if kind in OF_PAIRS else arrays["z"].shape[:-1]
+    assert values.dtype == dtype and values.flags.writeable
+    assert relative_error(values, value) < tolerance
+    assert total == pytest.approx(value.sum(), rel=tolerance, abs=tolerance)
+    count = np.count_nonzero(value) if kind.startswith("sup_con") else value.size
+    assert mean == pytest.approx(value.sum() / count if count else 0, rel=tolerance, abs=tolerance)
+    for got, other, of_mean in zip(gradients, sum_gradients, mean_gradients, strict=True):
+        assert np.array_equal(got, other)
+        assert relative_error(got, np.multiply(of_mean, count)) < tolerance
+
+
+@pytest.mark.parametrize("temperature", [0.001, 0.3])  # the first is computed in double
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_are_in_the_order_of_the_anchors(kind, temperature):
+    arrays, options = draw(kind, 21, 6, dtype=np.float32)
+    values, _ = call(kind, arrays, temperature, **options, reduction="none")
+    wanted = twin_of(kind, arrays, **options, reduction="none")(temperature, **arrays)
+    assert relative_error(values, wanted) < 2e-5
+
+
+@pytest.mark.parametrize("positives", ["out", "in"])
+def test_anchors_without_a_positive_are_counted(positives):
+    rng = np.random.default_rng(0)
+    z, labels = rng.normal(size=(90, 5)), np.concatenate([np.zeros(50, int), np.ones(30, int), np.arange(2, 12)])
+    order = rng.permutation(90)
+    for alone, x, y in [(10, z, labels), (10, z[order], labels[order]), (5, z[:5], labels[-5:]), (1, z[:1], [0])]:
+        for reduction in REDUCTIONS:
+            loss, (d_z, d_t), anchors = nf.sup_con(
+                x, y, positives=positives, reduction=reduction, temperature_gradient=True, count_anchors=True
+            )
+            assert type(anchors) is int and anchors == len(x) - alone
+            assert d_z.shape == x.shape and np.isfinite(d_z).all() and np.isfinite(d_t)
+            if reduction == "none":
+                assert np.count_nonzero(loss) == anchors
+    assert len(nf.sup_con(z, labels, positives=positives, count_anchors=True)) == 3
+    _, _, anchors = nf.sup_con(z.astype(np.float32), labels, 0.001, positives=positives, count_anchors=True)
+    assert anchors == 80
+
+
+# ---- Gradients and precision ----
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_random_cases_by_central_differences(kind, seed):
+    rng = np.random.default_rng([KINDS.index(kind), seed])
+    n, width = int(rng.integers(2, 7)), int(rng.integers(1, 6))
+    arrays, options = draw(kind, n, width, seed, negatives=int(rng.integers(0, 5)))
+    options["reduction"] = str(rng.choice(REDUCTIONS))
+    if kind not in ALWAYS_NORMALIZED + NEVER_NORMALIZED:
+        options["normalize"] = bool(rng.integers(2))
+    if kind == "dclw":
+        options["sigma"] = float(rng.uniform(0.2, 2))
+    temperature = float(10 ** rng.uniform(-0.8, 0.5))
+    value = twin_of(kind, arrays, **options)
+    loss, gradients = call(kind, {name: laid_out(x, rng) for name, x in arrays.items()}, temperature, **options)
+    assert relative_error(loss, value(temperature, **arrays), 1e-3) < 1e-10
+
+    def differences(name):
+        at = {"temperature": temperature, **arrays}
+        return twin.central_differences(lambda x: np.sum(value(**{**at, name: x})), at[name])
+
+    for name, gradient in zip([*arrays, "temperature"], gradients, strict=kind != "n_pair"):
+        assert relative_error(gradient, differences(name), 1e-2) < 1e-6, name
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in NEVER_NORMALIZED])
+def test_float32_is_near_float64(kind, temperature):
+    for n, width in (17, 8), (120, 33):
+        arrays, options = draw(kind, n, width, dtype=np.float32)
+        loss, (*gradients, d_t) = call(kind, arrays, temperature, **options)
+        wide = {name: x.astype(np.float64) for name, x in arrays.items()}
+        wanted, (*wanted_gradients, wanted_d_t) = call(kind, wide, temperature, **options)
+        assert relative_error(loss, wanted) < 1e-5
+        assert relative_error(d_t, wanted_d_t) < 1e-5
+        for got, expected in zip(gradients, wanted_gradients, strict=True):
+            assert got.dtype == np.float32 and relative_error(got, expected) < 1e-5
+
+
+# ---- What other packages got wrong ----
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_exponential_of_one_over_the_temperature_does_not_overflow(kind, temperature, dtype):
+    arrays, options = draw(kind, 20, 8, dtype=dtype)
+    for x in arrays.values():
+        x[..., 3, :] = x[..., 2, :]  # the largest score there can be
+        x[..., 1, :] = -x[..., 2, :]
+    loss, gradients = call(kind, arrays, temperature, **options)
+    assert np.isfinite(loss) and all(np.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in NEVER_NORMALIZED])
+def test_rows_of_zeros_and_of_any_length_are_no_nan(kind, dtype):
+    arrays, options = draw(kind, 12, 6, dtype=dtype)
+    for x in arrays.values():
+        rows = x.reshape(-1, 6)
+        rows[0], rows[1], rows[2] = 0, rows[1] * dtype(1e-20), rows[2] * dtype(1e20)
+    loss, (*gradients, d_t) = call(kind, arrays, **options)
+    assert np.isfinite(loss) and np.isfinite(d_t)
+    for gradient in gradients:
+        assert np.isfinite(gradient).all() and not gradient.reshape(-1, 6)[0].any()
+
+
+@pytest.mark.parametrize("positives", ["out", "in"])
+def test_a_batch_without_positives_is_no_nan(positives):
+    z = np.random.default_rng(0).normal(size=(6, 4))
+    for labels in range(6), [0, 0, 1, 2, 3, 4]:  # none at all, and one pair
+        for normalize in True, False:
+            options = {"positives": positives, "normalize": normalize, "temperature_gradient": True}
+            loss, (d_z, d_t) = nf.sup_con(z, labels, **options)
+            assert np.isfinite(loss) and np.isfinite(d_z).all() and np.isfinite(d_t)
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+@pytest.mark.parametrize("kind", ["shared", "paired"])
+def test_each_query_has_its_own_largest_score(kind, k):
+    """In extended precision, with as many negatives as there are no queries, and rows of very different size."""
+    arrays, _ = draw(kind, 9, 4, negatives=k)
+    arrays["query"] *= 10.0 ** np.arange(-4, 5)[:, None]
+    values, _ = call(kind, arrays, 1.0, normalize=False, reduction="none")
+    wide_query, wide_key, wide_negatives = (x.astype(np.longdouble) for x in arrays.values())
+    for i in range(9):
+        mine = wide_negatives if kind == "shared" else wide_negatives[i]
+        scores = np.concatenate([wide_key[i : i + 1], mine]) @ wide_query[i]
+        wanted = scores.max() - scores[0] + np.log(np.exp(scores - scores.max()).sum())
+        assert values[i] == pytest.approx(float(wanted), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_padded_negatives_leave_the_gradient_of_the_temperature_finite(temperature, dtype):
+    for kind in "shared", "paired":
+        arrays, _ = draw(kind, 7, 5, dtype=dtype)
+        arrays["negatives"][..., 2:, :] = 0
+        loss, (*gradients, d_t) = call(kind, arrays, temperature)
+        assert np.isfinite(loss) and np.isfinite(d_t) and all(np.isfinite(g).all() for g in gradients)
+        assert not gradients[2][..., 2:, :].any()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ALWAYS_NORMALIZED + NEVER_NORMALIZED])
+def test_the_temperature_divides_every_score(kind):
+    arrays, options = draw(kind, 15, 6)
+    options["normalize"] = False
+    if kind == "dclw":
+        options["sigma"] = np.inf
+    loss, (*gradients, d_t) = call(kind, arrays, 0.4, **options)
+    scaled = {name: 4 * x if name in ("query", "z") else x for name, x in arrays.items()}
+    factor = 16 if "z" in arrays else 4
+    again, (*others, e_t) = call(kind, scaled, factor * 0.4, **options)
+    assert again == pytest.approx(loss, rel=1e-12) and e_t == pytest.approx(d_t / factor, rel=1e-9)
+    for name, d_x, e_x in zip(arrays, gradients, others, strict=True):
+        assert relative_error(e_x * (4 if name in ("query", "z") else 1), d_x) < 1e-11
+
+
+def test_queries_are_not_keys_and_labels_belong_to_samples():
+    arrays, _ = draw("in_batch", 12, 5)
+    query, key = arrays.values()
+    assert abs(nf.info_nce(query, key)[0] - nf.info_nce(key, query)[0]) > 1e-3
+    z, labels = draw("nt_xent", 6, 5)[0]["z"], [0, 1, 1, 2, 0, 2]
+    rows = z.reshape(-1, 5)
+    assert nf.sup_con(z, labels)[0] == nf.sup_con(rows, np.tile(labels, len(z)))[0]
+    assert abs(nf.sup_con(z, labels)[0] - nf.sup_con(rows, np.repeat(labels, len(z)))[0]) > 1e-3
+
+
+# ---- Properties ----
+
+BATCHES = st.tuples(st.integers(2, 40), st.integers(1, 20), st.integers(0, 2**31))
+
+
+@settings(max_examples=25, deadline=None)
+@given(BATCHES, st.sampled_from([0.07, 0.5, 1.0, 100.0]))
+@pytest.mark.parametrize("kind", KINDS)
+def test_order_and_axes_do_not_matter(kind, batch, temperature):
+    """The samples in another order, in rotated axes: the same loss, and gradients that went along."""
+    n, width, seed = batch
+    arrays, options = draw(kind, n, width, seed)
+    rng = np.random.default_rng(seed)
+    order, rotation = rng.permutation(n), np.linalg.qr(rng.normal(size=(width, width)))[0]
+
+    def moved(name, x):
+        x = x @ rotation
+        if name == "negatives" and kind == "shared":
+            return x
+        return x[order] if name != "z" or x.ndim == 2 else x[:, order]
+
+    moved_options = dict(options)
+    if "labels" in options:
+        moved_options["labels"] = options["labels"][order]
+    loss, gradients = call(kind, arrays, temperature, **options)
+    again, others = call(kind, {name: moved(name, x) for name, x in arrays.items()}, temperature, **moved_options)
+    assert again == pytest.approx(loss, rel=1e-9, abs=1e-9)
+    for name, d_x, e_x in zip(arrays, gradients, others, strict=kind == "n_pair" and len(arrays) == 2):
+        assert np.allclose(e_x, moved(name, d_x), rtol=0, atol=1e-9 * max(np.abs(d_x).max(), 1e-3 / temperature))
+
+
+@settings(max_examples=25, deadline=None)
+@given(BATCHES, st.sampled_from([0.01, 0.5, 100.0]), st.sampled_from([1.0, 1e4]))
+@pytest.mark.parametrize("kind", ["in_batch", "symmetric", "shared", "paired", "nt_xent", "sup_con_out", "sup_con_in"])
+def test_adding_a_constant_to_the_scores_of_a_query_changes_nothing(kind, batch, temperature, size):
+    """By one more axis, in which all keys and negatives are 1; for losses that go both ways, one constant for all."""
+    n, width, seed = batch
+    arrays, options = draw(kind, n, width, seed)
+    constants = size * np.random.default_rng(seed).uniform(-1, 1, size=(n, 1)) * temperature
+    if kind == "symmetric":
+        constants[:] = constants[0]
+
+    def extended(name, x):
+        more = {"query": constants, "z": np.sqrt(abs(constants[0]))}.get(name, 1.0)
+        return np.concatenate([x, np.broadcast_to(more, (*x.shape[:-1], 1))], axis=-1)
+
+    loss, gradients = call(kind, arrays, temperature, normalize=False, **options)
+    shifted = {name: extended(name, x) for name, x in arrays.items()}
+    again, others = call(kind, shifted, temperature, normalize=False, **options)
+    scale = 1e-12 * (size + max(np.abs(x).max() for x in arrays.values()) ** 2 * width / temperature)
+    assert again == pytest.approx(loss, rel=1e-9, abs=scale)
+    for name, d_x, e_x in zip(arrays, gradients, others, strict=False):
+        bound = max(np.abs(arrays["z" if name == "z" else "query"]).max(), 1) / temperature
+        assert np.allclose(e_x[..., :-1], d_x, rtol=0, atol=10 * scale * bound + 1e-9 * np.abs(d_x).max())
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 2**31), st.sampled_from(TEMPERATURES))
+def test_one_sample_or_no_negative_is_no_loss(n, width, seed, temperature):
+    for kind in "in_batch", "symmetric", "nt_xent":
+        arrays, options = draw(kind, 1, width, seed)
+        arrays = {name: x[:2] for name, x in arrays.items()}
+        loss, gradients = call(kind, arrays, temperature, **options)
+        assert loss == 0 and all(not np.any(g) for g in gradients)
+    for kind in "shared", "paired":
+        arrays, options = draw(kind, n, width, seed, negatives=0)
+        loss, gradients = call(kind, arrays, temperature, **options)
+        assert loss == 0 and all(not np.any(g) for g in gradients)
+
+
+@settings(max_examples=25, deadline=None)
+@given(BATCHES, st.sampled_from(TEMPERATURES))
+@pytest.mark.parametrize("kind", ["in_batch", "symmetric", "nt_xent", "sup_con_out", "sup_con_in", "debiased"])
+def test_a_batch_with_every_sample_twice_counts_each_twice(kind, batch, temperature):
+    n, width, seed = batch
+    arrays, options = draw(kind, n, width, seed)
+    doubled = {name: np.concatenate([x, x], axis=-2) for name, x in arrays.items()}
+    if "labels" in options:
+        options["labels"] = np.tile(options["labels"], 2)
+    loss, gradients = call(kind, doubled, temperature, **options)
+    assert loss == pytest.approx(twin_of(kind, doubled, **options)(temperature, **doubled), rel=1e-9, abs=1e-9)
+    for gradient in gradients[:-1]:
+        first, second = np.split(gradient, 2, axis=-2)
+        assert np.allclose(first, second, rtol=0, atol=1e-9 * max(np.abs(gradient).max(), 1e-3 / temperature))
+
+
+# ---- Threads ----
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_number_of_threads_gives_the_same_bits(threads, kind, dtype):
+    arrays, options = draw(kind, 400, 20, dtype=dtype)
+
+    def results():
+        return [call(kind, arrays, **options, reduction=reduction) for reduction in ("mean", "none")]
+
+    threads(1)
+    wanted = results()
+    for count in 2, 3, 7:
+        threads(count)
+        assert all(same_bits(*pair) for pair in zip(results(), wanted, strict=True))
+
+
+def test_mixed_calls_from_eight_python_threads_are_those_of_one():
+    calls = []
+    for index, kind in enumerate(KINDS):
+        for dtype, n, temperature in (np.float32, 30, 0.2), (np.float64, 17, 0.5), (np.float32, 9, 0.001):
+            arrays, options = draw(kind, n, 10, dtype=dtype)
+            calls.append((kind, arrays, temperature, {**options, "reduction": REDUCTIONS[index % 3]}))
+    wanted = [call(kind, arrays, temperature, **options) for kind, arrays, temperature, options in calls]
+
+    def run(seed):
+        for index in np.random.default_rng(seed).integers(len(calls), size=200):
+            kind, arrays, temperature, options = calls[index]
+            if not same_bits(call(kind, arrays, temperature, **options), wanted[index]):
+                return kind
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(run, range(8))) == [None] * 8
+
+
+# ---- Bad input ----
+
+BAD_ARRAYS = {
+    "one dimension": lambda x: x.reshape(-1),
+    "too many dimensions": lambda x: x[None, None],
+    "no columns": lambda x: x[..., :0],
+    "other columns": lambda x: x[..., :-1],
+    "NaN": lambda x: np.where(x == x.max(), np.nan, x),
+    "infinity": lambda x: np.where(x == x.max(), np.inf, x),
+    "complex": lambda x: x.astype(complex),
+    "text": lambda x: x.astype(str),
+    "objects": lambda x: x.astype(object),
+    "ragged": lambda x: [[1.0, 2.0], [1.0]],
+    "nothing": lambda x: None,
+    "a set": lambda x: {1.0, 2.0},
+}
+BAD_NUMBERS = [0.0, -1.0, np.nan, np.inf, -np.inf, "warm", None, [0.1, 0.2], 1j]
+
+
+def refuses(name, kind, arrays, **options):
+    with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+        call(kind, arrays, **options)
+
+
+@pytest.mark.parametrize("bad", BAD_ARRAYS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_arrays_are_named(kind, bad):
+    arrays, options = draw(kind, 6, 4)
+    for name in arrays:
+        if (name, bad) == ("negatives", "nothing") or (name, bad) == ("z", "other columns"):
+            continue  # these are right
+        refuses(
+            "query|key" if name == "key" else name, kind, {**arrays, name: BAD_ARRAYS[bad](arrays[name])}, **options
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_options_are_named(kind):
+    arrays, options = draw(kind, 6, 4)
+    for reduction in "average", "", None, 0, ["mean"], True:
+        refuses("reduction", kind, arrays, **{**options, "reduction": reduction})
+    if kind != "n_pair":
+        for temperature in BAD_NUMBERS:
+            refuses("temperature", kind, arrays, **{**options, "temperature": temperature})
+    numbers = {"n_pair": {"l2": 0.0}, "dclw": {"sigma": np.inf}, "debiased": {"tau_plus": 0.0, "beta": 0.0}}
+    for name, allowed in numbers.get(kind, {}).items():
+        for bad in BAD_NUMBERS:
+            if bad != allowed:
+                refuses(name, kind, arrays, **{**options, name: bad})
+    if "labels" in options:
+        right = options["labels"]
+        for bad in right[:-1], right[None], right + 0.5, right.astype(str), None, 3, right.astype(complex):
+            refuses("labels", kind, arrays, **{**options, "labels": bad})
+        for bad in "both", None, 0:
+            refuses("positives", kind, arrays, **{**options, "positives": bad})
+
+
+# ---- Documentation ----
+
+
+@pytest.mark.parametrize(
+    "name", ["__init__", *(module.name for module in pkgutil.iter_modules(nearfar.losses.__path__))]
+)
+def test_examples(name):
+    module = importlib.import_module("nearfar.losses" if name == "__init__" else f"nearfar.losses.{name}")
+    assert doctest.testmod(module).failed == 0
