@@ -22,19 +22,20 @@ lightly, ``SupConLoss``, T = 0.5: times the temperature, unless rescale=False
     ``T * sup_con(z, labels, T)``
 pytorch-metric-learning, ``NTXentLoss``, T = 0.07, two rows of each class, as of ``SelfSupervisedLoss``
     ``nt_xent(z, T)``
-pytorch-metric-learning, ``NTXentLoss``, larger classes: a pair's denominator has no other positives; ``key`` and \
+pytorch-metric-learning, ``NTXentLoss``, larger classes: a pair's denominator has no other positives; ``key`` and
 ``negatives`` (pairs, K, D) are those of each ordered pair of a class
     ``info_nce(query, key, T, negatives=negatives)``
 pytorch-metric-learning, ``SupConLoss``, T = 0.1
     ``sup_con(z, labels, T)``
-SupContrast, ``SupConLoss``, T = 0.07: times T / base_temperature; rows are taken as they are; anchors without a \
+SupContrast, ``SupConLoss``, T = 0.07: times T / base_temperature; rows are taken as they are; anchors without a
 positive stay in the mean
     ``T / base_temperature * sup_con(z, labels, T, normalize=False, reduction="sum") / (V * N)``
 SupContrast, ``SupConLoss`` without labels
     ``T / base_temperature * nt_xent(z, T, normalize=False)``
 MoCo, T = 0.07 (v2: 0.2)
     ``info_nce(query, key, T, negatives=queue)``
-MoCo v3, T = 0.2 (1 in its code's default): times 2 T, both directions added up; queries q1, q2 and keys k1, k2 of two views
+MoCo v3, T = 0.2: times 2 T, and both directions are added up; q1 and q2 are the queries of two views, k1 and k2 their
+keys
     ``2 * T * (info_nce(q1, k2, T) + info_nce(q2, k1, T))``
 open_clip, ``ClipLoss``: logit_scale is 1 / T; rows are normalised before
     ``info_nce(image, text, 1 / logit_scale, symmetric=True, normalize=False)``

@@ -235,9 +235,8 @@ def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="m
 
     Notes
     -----
-    float32 inputs whose scores times 1 + beta may exceed 128 in size, or 64 with a `tau_plus` above 0, or spread too far
-    for float32, are computed in float64 inside, at about a third of the speed. A `beta` above 0 takes twice the time of
-    0.
+    float32 inputs whose scores times 1 + beta may exceed 128 in size, 64 if `tau_plus` is not 0, or spread too far for
+    float32, are computed in float64 inside, at about a third of the speed. A `beta` above 0 takes twice the time of 0.
 
     References
     ----------
