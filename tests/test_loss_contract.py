@@ -3,6 +3,8 @@
 import doctest
 import importlib
 import pkgutil
+import resource
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import nearfar as nf
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nearfar import _core
 from reference import losses as twin
 
 TEMPERATURES = [0.001, 0.01, 0.07, 0.5, 1.0, 100.0]
@@ -411,6 +414,50 @@ def test_mixed_calls_from_eight_python_threads_are_those_of_one():
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(run, range(8))) == [None] * 8
+
+
+# ---- Memory ----
+
+
+@pytest.mark.parametrize("temperature", [0.2, 0.001])  # the second is computed in double
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_allocation_may_fail(kind, temperature):
+    arrays, options = draw(kind, 40, 6, dtype=np.float32)
+    options["reduction"] = "none"
+    wanted = call(kind, arrays, temperature, **options)
+    failures = 0
+    while True:
+        _core._alloc_fail_at(failures + 1)
+        try:
+            got = call(kind, arrays, temperature, **options)
+        except MemoryError:
+            failures += 1
+        else:
+            break
+        finally:
+            _core._alloc_fail_at(0)
+    assert failures >= 5 and same_bits(got, wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_kept_after_a_call(kind):
+    arrays, options = draw(kind, 120, 64, dtype=np.float32)
+    name = "z" if "z" in arrays else "key"
+    unfit = {**arrays, name: np.full_like(arrays[name], np.nan)}
+
+    def run(times):
+        for _ in range(times):
+            call(kind, arrays, **options, reduction="none")
+            for bad, more in (arrays, {"temperature": -1.0}), (unfit, {}):
+                if kind != "n_pair" or bad is unfit:
+                    with pytest.raises(ValueError):
+                        call(kind, bad, **options, **more)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    counts = [sys.getrefcount(x) for x in arrays.values()]
+    before = run(20)
+    assert run(150) - before < 4 * 1024  # KiB; one array of each call would be 4.5 times 1,024
+    assert [sys.getrefcount(x) for x in arrays.values()] == counts
 
 
 # ---- Bad input ----
