@@ -1,9 +1,9 @@
 """What all losses of pairs, views and classes promise, each for each of them."""
 
 import doctest
+import gc
 import importlib
 import pkgutil
-import resource
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -177,6 +177,8 @@ def test_gradients_of_random_cases_by_central_differences(kind, seed):
         options["normalize"] = bool(rng.integers(2))
     if kind == "dclw":
         options["sigma"] = float(rng.uniform(0.2, 2))
+    if kind == "debiased":
+        options["tau_plus"] = float(rng.choice([0.0, 0.05, 0.6]))  # with the last, the floor takes over now and then
     temperature = float(10 ** rng.uniform(-0.8, 0.5))
     value = twin_of(kind, arrays, **options)
     loss, gradients = call(kind, {name: laid_out(x, rng) for name, x in arrays.items()}, temperature, **options)
@@ -441,22 +443,23 @@ def test_any_allocation_may_fail(kind, temperature):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_kept_after_a_call(kind):
-    arrays, options = draw(kind, 120, 64, dtype=np.float32)
+    arrays, options = draw(kind, 12, 8, dtype=np.float32)
     name = "z" if "z" in arrays else "key"
     unfit = {**arrays, name: np.full_like(arrays[name], np.nan)}
 
     def run(times):
         for _ in range(times):
             call(kind, arrays, **options, reduction="none")
-            for bad, more in (arrays, {"temperature": -1.0}), (unfit, {}):
-                if kind != "n_pair" or bad is unfit:
+            for bad, more in (arrays, {"temperature": -1.0}), (unfit, {}), ({**arrays, name: arrays[name].ravel()}, {}):
+                if kind != "n_pair" or not more:
                     with pytest.raises(ValueError):
                         call(kind, bad, **options, **more)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        gc.collect()
+        return sys.getallocatedblocks()
 
     counts = [sys.getrefcount(x) for x in arrays.values()]
     before = run(20)
-    assert run(150) - before < 4 * 1024  # KiB; one array of each call would be 4.5 times 1,024
+    assert run(200) - before < 100  # Python's blocks of memory, of which an array has at least one
     assert [sys.getrefcount(x) for x in arrays.values()] == counts
 
 
