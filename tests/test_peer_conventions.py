@@ -3,7 +3,6 @@ written out in NumPy."""
 
 import re
 
-import nearfar as nf
 import nearfar.losses
 import numpy as np
 import pytest
@@ -45,7 +44,7 @@ def ours(call, **variables):
 
         return result
 
-    functions = {name: counted(getattr(nf, name)) for name in nearfar.losses.__all__}
+    functions = {name: counted(getattr(nearfar.losses, name)) for name in nearfar.losses.__all__}
     return eval(call, {"arange": np.arange, "log": np.log}, functions | variables)
 
 
