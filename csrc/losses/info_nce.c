@@ -99,8 +99,8 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
     NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
     if (shared(p))
         NF_TRY(nf_parallel(negative_gradient_task, p, (p->negatives.count + step - 1) / step, NF_MAX_THREADS));
-    *d_temperature =
-        -nf_sum(p->values, p->samples) / p->temperature; /* scores are homogeneous in the queries, of degree 1 */
+    /* Scores are homogeneous in the queries, of degree 1. */
+    *d_temperature = -nf_sum(p->values, p->samples) / p->temperature;
     return NF_OK;
 }
 

@@ -234,8 +234,8 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
     reduce(p, loss);
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
     NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
-    *d_temperature =
-        -nf_sum(p->values, p->anchors) / (2 * p->temperature); /* scores are homogeneous in z, of degree 2 */
+    /* Scores are homogeneous in z, of degree 2. */
+    *d_temperature = -nf_sum(p->values, p->anchors) / (2 * p->temperature);
     return NF_OK;
 }
 
