@@ -16,12 +16,21 @@ static bool must_fail(void) {
     return atomic_load(&fail_countdown) > 0 && atomic_fetch_sub(&fail_countdown, 1) == 1;
 }
 
+/* The C library asks the system anew for each block of this size, where page faults would take as long as the work. */
+enum { HUGE_BLOCK = 32 << 20, HUGE_PAGE = 2 << 20 };
+
 nf_status nf_alloc(void **block, size_t size) {
     *block = NULL;
-    if (must_fail() || size > PTRDIFF_MAX - 64 || posix_memalign(block, 64, size ? size : 64) != 0) {
+    bool huge = size >= HUGE_BLOCK;
+    if (must_fail() || size > PTRDIFF_MAX - HUGE_PAGE ||
+        posix_memalign(block, huge ? HUGE_PAGE : 64, size ? size : 64) != 0) {
         *block = NULL;
         return nf_fail(NF_NO_MEMORY, "out of memory: %zu bytes are not available", size);
     }
+#ifdef MADV_HUGEPAGE
+    if (huge)
+        madvise(*block, size, MADV_HUGEPAGE); /* advice only */
+#endif
     return NF_OK;
 }
 

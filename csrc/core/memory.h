@@ -4,8 +4,8 @@
 
 #include "status.h"
 
-/* `*block` becomes `size` uninitialised bytes (size 0 gives a valid pointer too). Free with nf_free, which accepts
- * NULL. */
+/* `*block` becomes `size` uninitialised bytes (size 0 gives a valid pointer too), of huge pages if they are many and
+ * the system offers them. Free with nf_free, which accepts NULL. */
 nf_status nf_alloc(void **block, size_t size);
 void nf_free(void *block);
 

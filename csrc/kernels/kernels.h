@@ -167,12 +167,20 @@ typedef struct nf_taps {
     K(suffix, void, row_scale, (real * y, const real *x, real first, real second, size_t n))                          \
     K(suffix, void, row_add_scaled, (real * y, const real *x, real scale, size_t n))                                  \
     /* multiply.c, for blocks whose arrays have room for multiples of NF_BLOCK_STEP rows (which may be written), with \
-     * columns of c multiples of 16 (of NF_BLOCK_STEP in multiply_packed): x (rows, width) to the form that           \
-     * multiply_packed takes, filled up with zeros; c (rows, columns) = a packed^T over `width` */                    \
+     * columns of c multiples of 16 (of NF_BLOCK_STEP with `packed`): x (rows, width) to the form that the next three \
+     * take, filled up with zeros; c (rows, columns) = p = a packed^T over `width` */                                 \
     K(suffix, void, pack_rows, (real * packed, const real *x, size_t stride, size_t rows, size_t width))              \
     K(suffix, void, multiply_packed,                                                                                  \
       (real * c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows, size_t columns,    \
        size_t width))                                                                                                 \
+    /* c = e = 2^(p scale - shift) for whole-numbered shift */                                                        \
+    K(suffix, void, multiply_exp,                                                                                     \
+      (real * c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows, size_t columns,    \
+       size_t width, real scale, real shift))                                                                         \
+    /* c = e (row_factors[i] + column_factors[j]), without the latter if NULL */                                      \
+    K(suffix, void, multiply_weights,                                                                                 \
+      (real * c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows, size_t columns,    \
+       size_t width, real scale, real shift, const real *row_factors, const real *column_factors))                    \
     /* c (rows, columns) += w (rows, depth) b (depth, columns), or w^T b with w (depth, rows); c and b have `stride`  \
      */                                                                                                               \
     K(suffix, void, multiply_add,                                                                                     \
@@ -181,22 +189,16 @@ typedef struct nf_taps {
     K(suffix, void, multiply_transposed_add,                                                                          \
       (real * c, const real *w, size_t w_stride, const real *b, size_t stride, size_t rows, size_t columns,           \
        size_t depth))                                                                                                 \
-    /* score_tile.c, with `columns` a multiple of 16 and rows `stride` apart: tile = e = exp(tile scale - bound)      \
-     * 2^NF_SCORE_TOP; the sums of e over each row and, unless NULL, each column, and if `keep` tile = e as well */   \
-    K(suffix, void, tile_exp, (real * tile, size_t rows, size_t columns, size_t stride, real scale, real bound))      \
+    /* score_tile.c, with `columns` a multiple of 16 and rows `stride` apart: the sums of each row and, unless NULL,  \
+     * of each column; weights = tile (row_factors[i] + column_factors[j]), without the latter if NULL */             \
     K(suffix, void, tile_sums,                                                                                        \
-      (real * row_sums, real * column_sums, real * tile, bool keep, size_t rows, size_t columns, size_t stride,       \
-       real scale, real bound))                                                                                       \
-    /* tile *= row_factors[i] + column_factors[j], without the latter if NULL */                                      \
+      (real * row_sums, real * column_sums, const real *tile, size_t rows, size_t columns, size_t stride))            \
     K(suffix, void, tile_weights,                                                                                     \
-      (real * tile, const real *row_factors, const real *column_factors, size_t rows, size_t columns, size_t stride))
+      (real * weights, const real *tile, const real *row_factors, const real *column_factors, size_t rows,            \
+       size_t columns, size_t stride))
 
 /* Blocks of matrices in multiply.c are padded to multiples of this many rows. */
 #define NF_BLOCK_STEP 48
-
-/* The largest exponential of a tile of scores is 2^this (float, double), so that they may spread far below it. */
-#define NF_SCORE_TOP_F32 80
-#define NF_SCORE_TOP_F64 800
 
 typedef struct nf_kernels {
     const char *instruction_set;

@@ -1,7 +1,7 @@
 /* Products of blocks that lie in a cache near by, where a general matrix product would pack its operands anew each
  * time. Sums for ROWS x VECTORS vectors of the result stay in registers. */
+#include "exponential.h"
 #include "kernels.h"
-#include "vector.h"
 
 #if defined(__AVX512F__)
 enum { ROWS = 8, VECTORS = 3 }; /* of 32 registers */
@@ -13,62 +13,127 @@ enum { ROWS = 4, VECTORS = 2 };
 enum { PANEL = VECTORS * NF_WIDTH };
 _Static_assert(NF_BLOCK_STEP % ROWS == 0 && NF_BLOCK_STEP % PANEL == 0, "blocks must consist of whole pieces");
 
-/* c (ROWS, vectors) = or += sum_k a[row a_row + k a_step] b[k b_step ...] */
+/* What becomes of the sums of a piece. */
+typedef enum { STORE, ADD, EXPONENTIAL, WEIGHT } ending;
+
+/* Exponentials and weights of scores; the factors belong to the piece. */
+typedef struct scores {
+    real scale, shift;
+    const real *row_factors, *column_factors;
+} scores;
+
+NF_INLINE vreal end_sum(vreal sum, const real *c, const ending end, const scores *s, size_t row, size_t column) {
+    if (end == STORE)
+        return sum;
+    if (end == ADD)
+        return v_add(v_load(c), sum);
+    vreal e = v_exp2_of_product(sum, s->scale, s->shift);
+    if (end == EXPONENTIAL)
+        return e;
+    vreal factor = v_set(s->row_factors[row]);
+    if (s->column_factors)
+        factor = v_add(factor, v_load(s->column_factors + column));
+    return v_mul(e, factor);
+}
+
+/* sum_k a[row a_row + k a_step] b[k b_step ...] for ROWS rows and `vectors` vectors, and with that to c */
 NF_INLINE void multiply_piece(real *c, size_t c_stride, const real *a, size_t a_row, size_t a_step, const real *b,
-                              size_t b_step, size_t depth, bool add, const int vectors) {
+                              size_t b_step, size_t depth, const int vectors, const ending end, const scores *s) {
     vreal sums[ROWS][VECTORS];
-    NF_UNROLL for (int row = 0; row < ROWS; row++) {
-        NF_UNROLL for (int v = 0; v < vectors; v++) sums[row][v] =
-            add ? v_load(c + (size_t)row * c_stride + v * NF_WIDTH) : v_zero();
+    NF_UNROLL for (size_t row = 0; row < ROWS; row++) {
+        NF_UNROLL for (int v = 0; v < vectors; v++) {
+            sums[row][v] = v_zero();
+            if (end == ADD || end == EXPONENTIAL) /* comes from afar while the sums are made */
+                __builtin_prefetch(c + row * c_stride + v * NF_WIDTH, 1);
+        }
     }
     for (size_t k = 0; k < depth; k++) {
         vreal column[VECTORS];
         NF_UNROLL for (int v = 0; v < vectors; v++) column[v] = v_load(b + v * NF_WIDTH);
-        NF_UNROLL for (int row = 0; row < ROWS; row++) {
-            vreal factor = v_set(a[(size_t)row * a_row]);
+        NF_UNROLL for (size_t row = 0; row < ROWS; row++) {
+            vreal factor = v_set(a[row * a_row]);
             NF_UNROLL for (int v = 0; v < vectors; v++) sums[row][v] = v_fma(factor, column[v], sums[row][v]);
         }
         a += a_step;
         b += b_step;
     }
-    NF_UNROLL for (int row = 0; row < ROWS; row++) {
-        NF_UNROLL for (int v = 0; v < vectors; v++) v_store(c + (size_t)row * c_stride + v * NF_WIDTH, sums[row][v]);
+    NF_UNROLL for (size_t row = 0; row < ROWS; row++) {
+        NF_UNROLL for (int v = 0; v < vectors; v++) {
+            real *target = c + row * c_stride + v * NF_WIDTH;
+            v_store(target, end_sum(sums[row][v], target, end, s, row, (size_t)v * NF_WIDTH));
+        }
     }
 }
 
 void NF_REAL_KERNEL(pack_rows)(real *packed, const real *x, size_t stride, size_t rows, size_t width) {
-    for (size_t first = 0; first < rows; first += PANEL)
-        for (size_t k = 0; k < width; k++)
-            for (size_t row = first; row < first + PANEL; row++)
-                *packed++ = row < rows ? x[row * stride + k] : 0;
+    enum { RUN = 16 }; /* of a row at a time, so that its cache lines are used whole */
+    for (size_t first = 0; first < rows; first += PANEL, packed += PANEL * width)
+        for (size_t start = 0; start < width; start += RUN) {
+            size_t end = start + RUN < width ? start + RUN : width;
+            for (size_t row = 0; row < PANEL; row++)
+                for (size_t k = start; k < end; k++)
+                    packed[k * PANEL + row] = first + row < rows ? x[(first + row) * stride + k] : 0;
+        }
+}
+
+NF_INLINE void multiply_tile(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows,
+                             size_t columns, size_t width, const ending end, scores s) {
+    const real *row_factors = s.row_factors;
+    for (size_t j = 0; j < columns; j += PANEL, packed += PANEL * width) {
+        for (size_t i = 0; i < rows; i += ROWS) {
+            if (end == WEIGHT)
+                s.row_factors = row_factors + i;
+            multiply_piece(c + i * c_stride + j, c_stride, a + i * a_stride, a_stride, 1, packed, PANEL, width, VECTORS,
+                           end, &s);
+        }
+        if (s.column_factors)
+            s.column_factors += PANEL;
+    }
 }
 
 void NF_REAL_KERNEL(multiply_packed)(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed,
                                      size_t rows, size_t columns, size_t width) {
-    for (size_t j = 0; j < columns; j += PANEL, packed += PANEL * width)
-        for (size_t i = 0; i < rows; i += ROWS)
-            multiply_piece(c + i * c_stride + j, c_stride, a + i * a_stride, a_stride, 1, packed, PANEL, width, false,
-                           VECTORS);
+    multiply_tile(c, c_stride, a, a_stride, packed, rows, columns, width, STORE, (scores){0});
+}
+
+void NF_REAL_KERNEL(multiply_exp)(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed,
+                                  size_t rows, size_t columns, size_t width, real scale, real shift) {
+    scores s = {.scale = scale, .shift = shift};
+    multiply_tile(c, c_stride, a, a_stride, packed, rows, columns, width, EXPONENTIAL, s);
+}
+
+void NF_REAL_KERNEL(multiply_weights)(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed,
+                                      size_t rows, size_t columns, size_t width, real scale, real shift,
+                                      const real *row_factors, const real *column_factors) {
+    scores s = {scale, shift, row_factors, column_factors};
+    multiply_tile(c, c_stride, a, a_stride, packed, rows, columns, width, WEIGHT, s);
 }
 
 /* All rows of c, for one panel of columns. */
 NF_INLINE void add_panel(real *c, const real *w, size_t w_row, size_t w_step, const real *b, size_t stride, size_t rows,
                          size_t depth, const int vectors) {
     for (size_t i = 0; i < rows; i += ROWS)
-        multiply_piece(c + i * stride, stride, w + i * w_row, w_row, w_step, b, stride, depth, true, vectors);
+        multiply_piece(c + i * stride, stride, w + i * w_row, w_row, w_step, b, stride, depth, vectors, ADD, NULL);
 }
 
+/* A panel of one vector is slow: a remainder of one is shared by the last two panels. */
 NF_INLINE void add_product(real *c, const real *w, size_t w_row, size_t w_step, const real *b, size_t stride,
                            size_t rows, size_t columns, size_t depth) {
-    size_t k = 0;
-    for (; k + PANEL <= columns; k += PANEL)
-        add_panel(c + k, w, w_row, w_step, b + k, stride, rows, depth, VECTORS);
-    if (VECTORS > 2 && k + 2 * NF_WIDTH <= columns) {
-        add_panel(c + k, w, w_row, w_step, b + k, stride, rows, depth, 2);
-        k += 2 * NF_WIDTH;
+    size_t vectors = (columns + NF_WIDTH - 1) / NF_WIDTH;
+    while (vectors > 0) {
+        size_t now = vectors >= VECTORS ? VECTORS : vectors;
+        if (VECTORS > 2 && vectors == VECTORS + 1)
+            now = 2;
+        if (now == VECTORS)
+            add_panel(c, w, w_row, w_step, b, stride, rows, depth, VECTORS);
+        else if (VECTORS > 2 && now == 2)
+            add_panel(c, w, w_row, w_step, b, stride, rows, depth, 2);
+        else
+            add_panel(c, w, w_row, w_step, b, stride, rows, depth, 1);
+        c += now * NF_WIDTH;
+        b += now * NF_WIDTH;
+        vectors -= now;
     }
-    if (k < columns)
-        add_panel(c + k, w, w_row, w_step, b + k, stride, rows, depth, 1);
 }
 
 void NF_REAL_KERNEL(multiply_add)(real *c, const real *w, size_t w_stride, const real *b, size_t stride, size_t rows,

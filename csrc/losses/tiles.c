@@ -7,18 +7,25 @@
 #include <math.h>
 #include <string.h>
 
-/* Exponentials are kept from the first pass to the second if they take no more than this: a quarter less to compute,
- * and as much memory at most whatever the input. */
-static const int64_t largest_kept_bytes = 16 << 20;
+/* Exponentials are kept from the first pass to the second for as many tiles as this has room for: a quarter less to
+ * compute, and as much memory at most whatever the input. */
+static const int64_t largest_kept_bytes = 96 << 20;
 
 enum { LARGEST_BLOCK = 4 * NF_BLOCK_STEP };
 
 #ifdef NF_DOUBLE
-enum { TOP = NF_SCORE_TOP_F64, LOWEST_POWER = -1022, DIGITS = 53 };
+enum { TOP = 800, LOWEST_POWER = -1021, DIGITS = 53 };
 #else
-enum { TOP = NF_SCORE_TOP_F32, LOWEST_POWER = -126, DIGITS = 24 };
+enum { TOP = 80, LOWEST_POWER = -125, DIGITS = 24 };
 #endif
 static const double ln2 = 0.6931471805599453;
+
+/* Exponentials are taken times 2^-shift, so that the largest is about 2^TOP and they may spread far below it. */
+static double shift_of(const nf_tiles *tiles) {
+    return ceil(tiles->bound / ln2) - TOP;
+}
+/* Scores beyond this are but rounding errors. */
+static const double largest_bound = 1e12;
 
 /* One pass over the tiles: its inputs, its outputs, the round it is in. */
 typedef struct pass {
@@ -28,12 +35,12 @@ typedef struct pass {
     double *row_sums, *column_sums;           /* first pass */
     double *row_peaks, *column_peaks;         /* first pass, spread: sums are relative to these */
     const double *row_logs, *column_logs;     /* second pass, spread */
-    const real *row_factors, *column_factors; /* second pass: exp(bound - logs) */
+    const real *row_factors, *column_factors; /* second pass: 2^shift exp(-logs) */
 } pass;
 
 /* A tile in work. */
 typedef struct tile {
-    real *scores; /* (rows, columns), tile_stride apart: products at first, the temperature left out */
+    real *scores; /* (rows, columns), tile_stride apart */
     real *row_part, *column_part;
     int64_t row, column, rows, columns, padded_columns;
     bool diagonal; /* on the diagonal of a symmetric matrix: complete in itself */
@@ -78,13 +85,11 @@ static nf_status open_kept(nf_tiles *tiles) {
     int64_t columns = block_count(tiles->column_count, tiles->column_block);
     int64_t tile_bytes = tiles->row_block * tiles->tile_stride * (int64_t)sizeof(real);
     int64_t most = largest_kept_bytes / tile_bytes;
-    if (rows > most || columns > most) /* their product may overflow */
-        return NF_OK;
-    int64_t count = symmetric(tiles) ? rows * (rows + 1) / 2 : rows * columns;
-    if (count > most)
-        return NF_OK;
+    tiles->kept_count = rows > most || columns > most
+                            ? most /* their product may overflow */
+                            : smaller(symmetric(tiles) ? rows * (rows + 1) / 2 : rows * columns, most);
     void *memory;
-    NF_TRY(nf_alloc(&memory, (size_t)(count * tile_bytes)));
+    NF_TRY(nf_alloc(&memory, (size_t)(tiles->kept_count * tile_bytes)));
     tiles->kept = memory;
     return NF_OK;
 }
@@ -167,13 +172,13 @@ static bool find_tile(const nf_tiles *tiles, int64_t round, int64_t task, int64_
     return *column_block < rows;
 }
 
-/* Where the exponentials of a tile are kept. */
+/* Where the exponentials of a tile are kept; NULL if they are not. */
 static real *kept_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_block) {
     int64_t columns = block_count(tiles->column_count, tiles->column_block);
     int64_t slot = row_block * columns + column_block;
     if (symmetric(tiles))
         slot -= row_block * (row_block + 1) / 2;
-    return tiles->kept + slot * tiles->row_block * tiles->tile_stride;
+    return slot < tiles->kept_count ? tiles->kept + slot * tiles->row_block * tiles->tile_stride : NULL;
 }
 
 static void run_task(void *context, int64_t task, int worker) {
@@ -183,30 +188,34 @@ static void run_task(void *context, int64_t task, int worker) {
         p->run(p, row_block, column_block, worker);
 }
 
-static nf_status run_pass(pass *p) {
-    for (p->round = 0; p->round < round_count(p->tiles); p->round++)
+/* The second pass goes backwards: what was kept last may still be in a cache. */
+static nf_status run_pass(pass *p, bool backwards) {
+    int64_t rounds = round_count(p->tiles);
+    for (int64_t i = 0; i < rounds; i++) {
+        p->round = backwards ? rounds - 1 - i : i;
         NF_TRY(nf_parallel(run_task, p, task_count(p->tiles, p->round), p->tiles->workers));
+    }
     return NF_OK;
 }
 
 /* ---- One tile ---- */
 
-/* Scores that are left out become -infinity, and so do those beyond the last column, up to a whole group. */
-static void leave_out(const nf_tiles *tiles, const tile *t) {
+/* Scores that are left out become `nothing`, and so do those beyond the last column, up to a whole group. */
+static void leave_out(const nf_tiles *tiles, const tile *t, real nothing) {
     for (int64_t i = 0; i < t->rows; i++) {
         real *scores = t->scores + i * tiles->tile_stride;
         for (int64_t j = t->columns; j < t->padded_columns; j++)
-            scores[j] = (real)-INFINITY;
+            scores[j] = nothing;
         if (tiles->first) {
             int64_t end = smaller(tiles->end[t->row + i] - t->column, t->columns);
             for (int64_t j = larger(tiles->first[t->row + i] - t->column, 0); j < end; j++)
-                scores[j] = (real)-INFINITY;
+                scores[j] = nothing;
         }
         if (tiles->period == 0)
             continue;
         int64_t first = ((t->row + i - t->column) % tiles->period + tiles->period) % tiles->period;
         for (int64_t j = first; j < t->columns; j += tiles->period)
-            scores[j] = (real)-INFINITY;
+            scores[j] = nothing;
     }
 }
 
@@ -215,8 +224,6 @@ static tile place_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_
     t.scores = (real *)(tiles->worker_memory + tiles->worker_bytes * (size_t)worker);
     t.row_part = t.scores + tiles->row_block * tiles->tile_stride;
     t.column_part = t.row_part + tiles->row_block;
-    if (tiles->kept)
-        t.scores = kept_tile(tiles, row_block, column_block);
     t.rows = smaller(tiles->row_block, tiles->row_count - t.row);
     t.columns = smaller(tiles->column_block, tiles->column_count - t.column);
     t.padded_columns = round_up(t.columns, NF_BLOCK_STEP);
@@ -224,22 +231,24 @@ static tile place_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_
     return t;
 }
 
-static tile compute_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_block, int worker) {
-    tile t = place_tile(tiles, row_block, column_block, worker);
-    nf_kernel->NF_REAL(multiply_packed)(t.scores, (size_t)tiles->tile_stride, tiles->rows + t.row * tiles->stride,
-                                        (size_t)tiles->stride, tiles->packed + t.column * tiles->width, (size_t)t.rows,
-                                        (size_t)t.padded_columns, (size_t)tiles->width);
-    leave_out(tiles, &t);
-    return t;
+static real scale_of(const nf_tiles *tiles) {
+    return (real)(1 / (tiles->temperature * ln2));
 }
 
 static void sum_tile(const pass *p, int64_t row_block, int64_t column_block, int worker) {
     const nf_tiles *tiles = p->tiles;
-    tile t = compute_tile(tiles, row_block, column_block, worker);
+    tile t = place_tile(tiles, row_block, column_block, worker);
+    real *kept = kept_tile(tiles, row_block, column_block);
+    if (kept)
+        t.scores = kept;
+    nf_kernel->NF_REAL(multiply_exp)(t.scores, (size_t)tiles->tile_stride, tiles->rows + t.row * tiles->stride,
+                                     (size_t)tiles->stride, tiles->packed + t.column * tiles->width, (size_t)t.rows,
+                                     (size_t)t.padded_columns, (size_t)tiles->width, scale_of(tiles),
+                                     (real)shift_of(tiles));
+    leave_out(tiles, &t, 0);
     bool columns_too = p->column_sums && !t.diagonal;
-    nf_kernel->NF_REAL(tile_sums)(t.row_part, columns_too ? t.column_part : NULL, t.scores, tiles->kept != NULL,
-                                  (size_t)t.rows, (size_t)t.padded_columns, (size_t)tiles->tile_stride,
-                                  (real)(1 / tiles->temperature), (real)tiles->bound);
+    nf_kernel->NF_REAL(tile_sums)(t.row_part, columns_too ? t.column_part : NULL, t.scores, (size_t)t.rows,
+                                  (size_t)t.padded_columns, (size_t)tiles->tile_stride);
     for (int64_t i = 0; i < t.rows; i++)
         p->row_sums[t.row + i] += (double)t.row_part[i];
     for (int64_t j = 0; columns_too && j < t.columns; j++)
@@ -260,18 +269,33 @@ static void add_gradients(const nf_tiles *tiles, const tile *t) {
 
 static void weigh_tile(const pass *p, int64_t row_block, int64_t column_block, int worker) {
     const nf_tiles *tiles = p->tiles;
-    tile t = tiles->kept ? place_tile(tiles, row_block, column_block, worker)
-                         : compute_tile(tiles, row_block, column_block, worker);
-    if (!tiles->kept)
-        nf_kernel->NF_REAL(tile_exp)(t.scores, (size_t)t.rows, (size_t)t.padded_columns, (size_t)tiles->tile_stride,
-                                     (real)(1 / tiles->temperature), (real)tiles->bound);
-    nf_kernel->NF_REAL(tile_weights)(t.scores, p->row_factors + t.row,
-                                     p->column_factors ? p->column_factors + t.column : NULL, (size_t)t.rows,
-                                     (size_t)t.padded_columns, (size_t)tiles->tile_stride);
+    tile t = place_tile(tiles, row_block, column_block, worker);
+    const real *row_factors = p->row_factors + t.row;
+    const real *column_factors = p->column_factors ? p->column_factors + t.column : NULL;
+    const real *kept = kept_tile(tiles, row_block, column_block);
+    if (kept) {
+        nf_kernel->NF_REAL(tile_weights)(t.scores, kept, row_factors, column_factors, (size_t)t.rows,
+                                         (size_t)t.padded_columns, (size_t)tiles->tile_stride);
+    } else {
+        nf_kernel->NF_REAL(multiply_weights)(t.scores, (size_t)tiles->tile_stride, tiles->rows + t.row * tiles->stride,
+                                             (size_t)tiles->stride, tiles->packed + t.column * tiles->width,
+                                             (size_t)t.rows, (size_t)t.padded_columns, (size_t)tiles->width,
+                                             scale_of(tiles), (real)shift_of(tiles), row_factors, column_factors);
+        leave_out(tiles, &t, 0);
+    }
     add_gradients(tiles, &t);
 }
 
 /* ---- One tile of scores that spread far: relative to each row's and column's own maximum ---- */
+
+static tile compute_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_block, int worker) {
+    tile t = place_tile(tiles, row_block, column_block, worker);
+    nf_kernel->NF_REAL(multiply_packed)(t.scores, (size_t)tiles->tile_stride, tiles->rows + t.row * tiles->stride,
+                                        (size_t)tiles->stride, tiles->packed + t.column * tiles->width, (size_t)t.rows,
+                                        (size_t)t.padded_columns, (size_t)tiles->width);
+    leave_out(tiles, &t, (real)-INFINITY);
+    return t;
+}
 
 /* Adds `count` exponentials of scores / temperature, `stride` apart, to the sum relative to the peak. */
 static void add_exponentials(double *peak, double *sum, const real *scores, int64_t count, int64_t stride,
@@ -328,12 +352,13 @@ static int64_t term_count(const nf_tiles *tiles, int64_t row) {
 
 /* Sums to logarithms. False if a sum is so small that exponentials which were flushed to zero might count in it. A sum
  * of nothing is zero and fine. */
-static bool take_logs(const nf_tiles *tiles, double *sums, int64_t count, double bound) {
+static bool take_logs(const nf_tiles *tiles, double *sums, int64_t count) {
+    double shift = shift_of(tiles) * ln2;
     for (int64_t i = 0; i < count; i++) {
         int64_t terms = term_count(tiles, i);
         if (terms > 0 && sums[i] < ldexp((double)terms, LOWEST_POWER + DIGITS))
             return false;
-        sums[i] = terms > 0 ? log(sums[i]) - TOP * ln2 + bound : -INFINITY;
+        sums[i] = terms > 0 ? log(sums[i]) + shift : -INFINITY;
     }
     return true;
 }
@@ -354,7 +379,7 @@ static nf_status sum_spread(const nf_tiles *tiles, double *row_logs, double *col
               .row_peaks = peaks,
               .column_sums = symmetric(tiles) ? row_logs : column_logs,
               .column_peaks = symmetric(tiles) ? peaks : peaks + rows};
-    nf_status status = run_pass(&p);
+    nf_status status = run_pass(&p, false);
     for (int64_t i = 0; i < rows; i++)
         row_logs[i] = peaks[i] + log(row_logs[i]);
     for (int64_t j = 0; j < columns; j++)
@@ -371,20 +396,22 @@ nf_status NF_REAL(nf_tiles_log_sums)(nf_tiles *tiles, double *row_logs, double *
               .run = sum_tile,
               .row_sums = row_logs,
               .column_sums = symmetric(tiles) ? row_logs : column_logs};
-    NF_TRY(run_pass(&p));
-    double bound = (double)(real)tiles->bound;
-    if (take_logs(tiles, row_logs, tiles->row_count, bound) &&
-        (!column_logs || take_logs(tiles, column_logs, tiles->column_count, bound)))
+    bool near = tiles->bound <= largest_bound;
+    if (near)
+        NF_TRY(run_pass(&p, false));
+    if (near && take_logs(tiles, row_logs, tiles->row_count) &&
+        (!column_logs || take_logs(tiles, column_logs, tiles->column_count)))
         return NF_OK;
     tiles->need_double = sizeof(real) < sizeof(double);
     tiles->spread = !tiles->need_double;
     return tiles->spread ? sum_spread(tiles, row_logs, column_logs) : NF_OK;
 }
 
-/* exp(bound - logs) / 2^TOP, and zeros up to a whole block. */
-static void take_factors(real *factors, const double *logs, int64_t count, double bound) {
+/* 2^shift exp(-logs), and zeros up to a whole block. */
+static void take_factors(const nf_tiles *tiles, real *factors, const double *logs, int64_t count) {
+    double shift = shift_of(tiles) * ln2;
     for (int64_t i = 0; i < count; i++)
-        factors[i] = (real)exp(bound - TOP * ln2 - logs[i]);
+        factors[i] = (real)exp(shift - logs[i]);
     for (int64_t i = count; i < NF_REAL(nf_rows_room)(count); i++)
         factors[i] = 0;
 }
@@ -400,17 +427,16 @@ nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, c
     void *memory;
     NF_TRY(nf_alloc(&memory, (size_t)(row_room + column_room) * sizeof(real)));
     real *row_factors = memory, *column_factors = row_factors + row_room;
-    double bound = (double)(real)tiles->bound;
-    take_factors(row_factors, row_logs, tiles->row_count, bound);
+    take_factors(tiles, row_factors, row_logs, tiles->row_count);
     if (column_logs)
-        take_factors(column_factors, column_logs, tiles->column_count, bound);
+        take_factors(tiles, column_factors, column_logs, tiles->column_count);
     pass p = {.tiles = tiles,
               .run = tiles->spread ? weigh_spread_tile : weigh_tile,
               .row_logs = row_logs,
               .column_logs = column_logs,
               .row_factors = row_factors,
               .column_factors = column_logs ? column_factors : NULL};
-    nf_status status = run_pass(&p);
+    nf_status status = run_pass(&p, true);
     nf_free(memory);
     return status;
 }

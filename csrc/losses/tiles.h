@@ -2,7 +2,7 @@
  *
  * With scores s_ij = rows_i . columns_j / temperature, of which the pairs i = j (mod period) or a range of columns for
  * each row are left out, one pass over the tiles of s gives log sum_j exp(s_ij) for each row (and column), and a second
- * pass the gradients. The second pass computes the tiles again, unless all their exponentials fit a small fixed memory.
+ * pass the gradients. The second pass computes the tiles again, but for those whose exponentials fit a fixed memory.
  * Within a round no two tiles share rows or columns, and the rounds have a fixed order: no locks, and the same bits for
  * any number of threads. If rows and columns are the same, s is symmetric, and only tiles on and above the diagonal are
  * computed.
@@ -17,8 +17,9 @@
 typedef struct nf_tiles {
     const real *rows, *columns; /* as nf_rows keeps them; equal pointers: the symmetric case */
     int64_t row_count, column_count, width, stride;
-    real *packed;               /* the columns once more, in the kernels' own form */
-    real *kept;                 /* the exponentials of all tiles; NULL: computed twice */
+    real *packed; /* the columns once more, in the kernels' own form */
+    real *kept;   /* the exponentials of the first `kept_count` tiles */
+    int64_t kept_count;
     real *d_rows, *d_columns;   /* the gradients, with `stride`; equal pointers in the symmetric case */
     int64_t period;             /* 0: no pair is left out because of it */
     const int64_t *first, *end; /* (row_count): row i leaves out columns first[i]..end[i]-1; NULL: does not */

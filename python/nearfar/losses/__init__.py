@@ -1,7 +1,7 @@
 """Contrastive losses on plain arrays: value and gradient in one call.
 
 Every function returns ``loss, gradients``: by default the mean over anchors in nats, as a float, and arrays shaped like
-the inputs. Beyond 16 MB no matrix of all scores is stored: memory grows with the input, not with its square. Results
+the inputs. Beyond 96 MB no matrix of all scores is stored: memory grows with the input, not with its square. Results
 have the same bits for any number of threads.
 
 Other packages scale the same loss differently. The following gives their values; their gradients are those of the call
