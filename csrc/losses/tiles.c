@@ -5,6 +5,8 @@
 #include "../core/threads.h"
 
 #include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 
 /* Exponentials are kept from the first pass to the second for as many tiles as this has room for: a quarter less to
@@ -27,13 +29,14 @@ static double shift_of(const nf_tiles *tiles) {
 /* Scores beyond this are but rounding errors. */
 static const double largest_bound = 1e12;
 
-/* One pass over the tiles: its inputs, its outputs, the round it is in. */
+/* One pass over the tiles: its inputs, its outputs, how far it is. */
 typedef struct pass {
     const nf_tiles *tiles;
     void (*run)(const struct pass *pass, int64_t row_block, int64_t column_block, int worker);
-    int64_t round;
-    double *row_sums, *column_sums;           /* first pass */
-    double *row_peaks, *column_peaks;         /* first pass, spread: sums are relative to these */
+    bool backwards;                   /* the second pass: what was kept last may still be in a cache */
+    _Atomic int64_t *turns;           /* how many of its tiles each block of rows, and then of columns, has behind it */
+    double *row_sums, *column_sums;   /* first pass */
+    double *row_peaks, *column_peaks; /* first pass, spread: sums are relative to these */
     const double *row_logs, *column_logs;     /* second pass, spread */
     const real *row_factors, *column_factors; /* second pass: 2^shift exp(-logs) */
 } pass;
@@ -80,9 +83,16 @@ static void pack_task(void *context, int64_t task, int worker) {
                                   (size_t)tiles->width);
 }
 
+/* The numbers of blocks. */
+static int64_t row_blocks(const nf_tiles *tiles) {
+    return block_count(tiles->row_count, tiles->row_block);
+}
+static int64_t column_blocks(const nf_tiles *tiles) {
+    return block_count(tiles->column_count, tiles->column_block);
+}
+
 static nf_status open_kept(nf_tiles *tiles) {
-    int64_t rows = block_count(tiles->row_count, tiles->row_block);
-    int64_t columns = block_count(tiles->column_count, tiles->column_block);
+    int64_t rows = row_blocks(tiles), columns = column_blocks(tiles);
     int64_t tile_bytes = tiles->row_block * tiles->tile_stride * (int64_t)sizeof(real);
     int64_t most = largest_kept_bytes / tile_bytes;
     tiles->kept_count = rows > most || columns > most
@@ -134,68 +144,114 @@ void NF_REAL(nf_tiles_close)(nf_tiles *tiles) {
 
 /* ---- Which tile when ---- */
 
-static int64_t round_count(const nf_tiles *tiles) {
-    int64_t rows = block_count(tiles->row_count, tiles->row_block);
-    int64_t columns = block_count(tiles->column_count, tiles->column_block);
-    if (symmetric(tiles))
-        return round_up(rows, 2);
-    return rows > columns ? rows : columns;
+static int64_t task_count(const nf_tiles *tiles) {
+    int64_t rows = row_blocks(tiles), columns = column_blocks(tiles);
+    return symmetric(tiles) ? rows + (round_up(rows, 2) - 1) * (round_up(rows, 2) / 2) : rows * columns;
 }
 
-static int64_t task_count(const nf_tiles *tiles, int64_t round) {
-    int64_t rows = block_count(tiles->row_count, tiles->row_block);
-    int64_t columns = block_count(tiles->column_count, tiles->column_block);
-    if (symmetric(tiles))
-        return round == 0 ? rows : round_up(rows, 2) / 2;
-    return smaller(rows, columns);
+/* Splits a task into its round and its number there. */
+static int64_t find_round(const nf_tiles *tiles, int64_t *task) {
+    int64_t rows = row_blocks(tiles), per_round = smaller(rows, column_blocks(tiles)), round = 0;
+    if (symmetric(tiles)) { /* the diagonal has a round of its own */
+        if (*task < rows)
+            return 0;
+        *task -= rows;
+        per_round = round_up(rows, 2) / 2;
+        round = 1;
+    }
+    round += *task / per_round;
+    *task %= per_round;
+    return round;
 }
 
-/* The tile of a task of a round; false if there is none. Symmetric: the diagonal, then a tournament of all blocks
- * against all (the circle method; with an odd number one block rests). Else: diagonals that wrap around. */
-static bool find_tile(const nf_tiles *tiles, int64_t round, int64_t task, int64_t *row_block, int64_t *column_block) {
-    int64_t rows = block_count(tiles->row_count, tiles->row_block);
-    int64_t columns = block_count(tiles->column_count, tiles->column_block);
+/* The tile of a task of a round. Symmetric: the diagonal, then a tournament of all blocks against all (the circle
+ * method; with an odd number there is one column block too many, and its partner rests). Else: diagonals that wrap
+ * around. */
+static void find_tile(const nf_tiles *tiles, int64_t round, int64_t task, int64_t *row_block, int64_t *column_block) {
+    int64_t rows = row_blocks(tiles), columns = column_blocks(tiles);
     if (!symmetric(tiles)) {
         *row_block = rows <= columns ? task : (task + round) % rows;
         *column_block = rows <= columns ? (task + round) % columns : task;
-        return true;
+        return;
     }
     if (round == 0) {
         *row_block = *column_block = task;
-        return true;
+        return;
     }
-    int64_t players = round_up(rows, 2), circle = players - 1;
+    int64_t circle = round_up(rows, 2) - 1;
     int64_t a = task == 0 ? circle : (round - 1 + task) % circle;
     int64_t b = task == 0 ? round - 1 : (round - 1 - task + circle) % circle;
     *row_block = smaller(a, b);
     *column_block = a + b - *row_block;
-    return *column_block < rows;
+}
+
+/* How many tiles `block` has before this round, where in each round r it is block - r, modulo `many`, against one of
+ * `few`. */
+static int64_t turns_before(int64_t block, int64_t round, int64_t few, int64_t many) {
+    int64_t down = smaller(round, block + 1); /* rounds until the difference wraps around */
+    int64_t turns = block < few ? down : larger(0, down - (block - few + 1));
+    return turns + larger(0, round - down - (many - few));
 }
 
 /* Where the exponentials of a tile are kept; NULL if they are not. */
 static real *kept_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_block) {
-    int64_t columns = block_count(tiles->column_count, tiles->column_block);
-    int64_t slot = row_block * columns + column_block;
+    int64_t slot = row_block * column_blocks(tiles) + column_block;
     if (symmetric(tiles))
         slot -= row_block * (row_block + 1) / 2;
     return slot < tiles->kept_count ? tiles->kept + slot * tiles->row_block * tiles->tile_stride : NULL;
 }
 
-static void run_task(void *context, int64_t task, int worker) {
-    const pass *p = context;
-    int64_t row_block, column_block;
-    if (find_tile(p->tiles, p->round, task, &row_block, &column_block))
-        p->run(p, row_block, column_block, worker);
+/* Blocks take part in their tiles in the order of the rounds: each waits for its turn. The tasks that it waits for were
+ * begun before, so one of those that wait can always go on. */
+static void wait_for_turn(_Atomic int64_t *turn, int64_t wanted) {
+    enum { SPINS_BEFORE_YIELD = 1000 };
+    for (int64_t spin = 0; atomic_load_explicit(turn, memory_order_acquire) != wanted; spin++)
+        if (spin > SPINS_BEFORE_YIELD)
+            sched_yield();
 }
 
-/* The second pass goes backwards: what was kept last may still be in a cache. */
-static nf_status run_pass(pass *p, bool backwards) {
-    int64_t rounds = round_count(p->tiles);
-    for (int64_t i = 0; i < rounds; i++) {
-        p->round = backwards ? rounds - 1 - i : i;
-        NF_TRY(nf_parallel(run_task, p, task_count(p->tiles, p->round), p->tiles->workers));
+static void end_turn(_Atomic int64_t *turn, int64_t number) {
+    atomic_store_explicit(turn, number + 1, memory_order_release);
+}
+
+static void run_task(void *context, int64_t task, int worker) {
+    const pass *p = context;
+    const nf_tiles *tiles = p->tiles;
+    if (p->backwards)
+        task = task_count(tiles) - 1 - task;
+    int64_t rows = row_blocks(tiles), columns = column_blocks(tiles), row_block, column_block;
+    int64_t round = find_round(tiles, &task), row_turn = round, column_turn = round;
+    find_tile(tiles, round, task, &row_block, &column_block);
+    if (!symmetric(tiles) && rows < columns)
+        column_turn = turns_before(column_block, round, rows, columns);
+    if (!symmetric(tiles) && columns < rows)
+        row_turn = turns_before(row_block, round, columns, rows);
+    if (p->backwards) {
+        row_turn = (symmetric(tiles) ? round_up(rows, 2) : columns) - 1 - row_turn;
+        column_turn = (symmetric(tiles) ? round_up(rows, 2) : rows) - 1 - column_turn;
     }
-    return NF_OK;
+    bool rests = column_block >= columns, two = !rests && !(symmetric(tiles) && row_block == column_block);
+    _Atomic int64_t *row = p->turns + row_block, *column = p->turns + (symmetric(tiles) ? 0 : rows) + column_block;
+    wait_for_turn(row, row_turn);
+    if (two)
+        wait_for_turn(column, column_turn);
+    if (!rests)
+        p->run(p, row_block, column_block, worker);
+    end_turn(row, row_turn);
+    if (two)
+        end_turn(column, column_turn);
+}
+
+static nf_status run_pass(pass *p) {
+    int64_t blocks = row_blocks(p->tiles) + column_blocks(p->tiles);
+    void *memory;
+    NF_TRY(nf_alloc(&memory, (size_t)blocks * sizeof *p->turns));
+    p->turns = memory;
+    for (int64_t i = 0; i < blocks; i++)
+        atomic_init(p->turns + i, 0);
+    nf_status status = nf_parallel(run_task, p, task_count(p->tiles), p->tiles->workers);
+    nf_free(memory);
+    return status;
 }
 
 /* ---- One tile ---- */
@@ -379,7 +435,7 @@ static nf_status sum_spread(const nf_tiles *tiles, double *row_logs, double *col
               .row_peaks = peaks,
               .column_sums = symmetric(tiles) ? row_logs : column_logs,
               .column_peaks = symmetric(tiles) ? peaks : peaks + rows};
-    nf_status status = run_pass(&p, false);
+    nf_status status = run_pass(&p);
     for (int64_t i = 0; i < rows; i++)
         row_logs[i] = peaks[i] + log(row_logs[i]);
     for (int64_t j = 0; j < columns; j++)
@@ -398,7 +454,7 @@ nf_status NF_REAL(nf_tiles_log_sums)(nf_tiles *tiles, double *row_logs, double *
               .column_sums = symmetric(tiles) ? row_logs : column_logs};
     bool near = tiles->bound <= largest_bound;
     if (near)
-        NF_TRY(run_pass(&p, false));
+        NF_TRY(run_pass(&p));
     if (near && take_logs(tiles, row_logs, tiles->row_count) &&
         (!column_logs || take_logs(tiles, column_logs, tiles->column_count)))
         return NF_OK;
@@ -432,11 +488,12 @@ nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, c
         take_factors(tiles, column_factors, column_logs, tiles->column_count);
     pass p = {.tiles = tiles,
               .run = tiles->spread ? weigh_spread_tile : weigh_tile,
+              .backwards = true,
               .row_logs = row_logs,
               .column_logs = column_logs,
               .row_factors = row_factors,
               .column_factors = column_logs ? column_factors : NULL};
-    nf_status status = run_pass(&p, true);
+    nf_status status = run_pass(&p);
     nf_free(memory);
     return status;
 }
