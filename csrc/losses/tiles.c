@@ -10,8 +10,9 @@
 #include <string.h>
 
 /* Exponentials are kept from the first pass to the second for as many tiles as this has room for: a quarter less to
- * compute, and as much memory at most whatever the input. */
+ * compute, and as much memory at most whatever the input. Where that is but a small share of them, none are. */
 static const int64_t largest_kept_bytes = 96 << 20;
+enum { LEAST_KEPT_SHARE = 16 }; /* one in so many */
 
 enum { LARGEST_BLOCK = 4 * NF_BLOCK_STEP };
 
@@ -94,11 +95,14 @@ static int64_t column_blocks(const nf_tiles *tiles) {
 static nf_status open_kept(nf_tiles *tiles) {
     int64_t rows = row_blocks(tiles), columns = column_blocks(tiles);
     int64_t tile_bytes = tiles->row_block * tiles->tile_stride * (int64_t)sizeof(real);
-    int64_t most = largest_kept_bytes / tile_bytes;
-    tiles->kept_count = rows > most || columns > most
-                            ? most /* their product may overflow */
-                            : smaller(symmetric(tiles) ? rows * (rows + 1) / 2 : rows * columns, most);
+    int64_t most = largest_kept_bytes / tile_bytes, limit = most * LEAST_KEPT_SHARE;
+    if (rows > limit || columns > limit) /* their product may overflow */
+        return NF_OK;
+    int64_t count = symmetric(tiles) ? rows * (rows + 1) / 2 : rows * columns;
+    if (count > limit)
+        return NF_OK;
     void *memory;
+    tiles->kept_count = smaller(count, most);
     NF_TRY(nf_alloc(&memory, (size_t)(tiles->kept_count * tile_bytes)));
     tiles->kept = memory;
     return NF_OK;
