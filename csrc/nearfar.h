@@ -243,6 +243,92 @@ nf_status nf_info_nce_f64(double *loss, double *d_query, double *d_key, double *
                           int64_t width, int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
                           nf_reduction reduction);
 
+/* The margin losses, of distances D_ij = |z_i - z_j|. Where D is 0 its gradient is taken as 0. Squares of rows must
+ * stay below 1e300; margins are at most 1e30. */
+
+/* What tells pairs apart. */
+typedef enum nf_pair_form {
+    NF_PAIR_HADSELL, /* D^2 / 2 if the same, else max(0, margin - D)^2 / 2 */
+    NF_PAIR_CHOPRA,  /* 2 / Q E^2 if the same, else 2 Q exp(-2.77 E / Q); E = |a - b|_1, Q = margin bounds it */
+} nf_pair_form;
+
+/* N pairs of rows a_i, b_i (samples, width), same (samples) 0 or 1. The values are those of the pairs, loss (samples)
+ * with NF_REDUCE_NONE. d_a and d_b have the shapes of a and b and may overlap neither. samples, width >= 1; margin > 0;
+ * rows are shorter than 1e37 (float), 1e150 (double).
+ * Sources: Hadsell, Chopra, LeCun, "Dimensionality reduction by learning an invariant mapping", CVPR 2006; Chopra,
+ * Hadsell, LeCun, "Learning a similarity metric discriminatively, with application to face verification", CVPR 2005. */
+nf_status nf_pair_f32(double *loss, float *d_a, float *d_b, const float *a, const float *b, const int64_t *same,
+                      int64_t samples, int64_t width, nf_pair_form form, double margin, bool normalize,
+                      nf_reduction reduction);
+nf_status nf_pair_f64(double *loss, double *d_a, double *d_b, const double *a, const double *b, const int64_t *same,
+                      int64_t samples, int64_t width, nf_pair_form form, double margin, bool normalize,
+                      nf_reduction reduction);
+
+/* All pairs i != j of a labelled batch, z (count, width), labels (count): the mean of max(0, D_ij - positive_margin)
+ * over pairs with the same label plus the mean of max(0, negative_margin - D_ij) over the others, each over the pairs
+ * that are not 0. The values are those of the rows i, loss (count) with NF_REDUCE_NONE: the sums over their pairs. d_z
+ * has the shape of z and may not overlap it. count, width >= 1; margins >= 0. */
+nf_status nf_contrastive_f32(double *loss, float *d_z, const float *z, const int64_t *labels, int64_t count,
+                             int64_t width, double positive_margin, double negative_margin, bool normalize,
+                             nf_reduction reduction);
+nf_status nf_contrastive_f64(double *loss, double *d_z, const double *z, const int64_t *labels, int64_t count,
+                             int64_t width, double positive_margin, double negative_margin, bool normalize,
+                             nf_reduction reduction);
+
+/* The triplets of a labelled batch: anchor a, positive p != a of its label, negative n of another one. */
+typedef enum nf_mining {
+    NF_MINE_ALL,       /* all */
+    NF_MINE_HARD,      /* for each a the farthest p and the nearest n */
+    NF_MINE_SEMI_HARD, /* for each a, p the nearest n with D_an > D_ap, or if there is none the farthest n */
+} nf_mining;
+
+/* The triplet loss of a labelled batch, z (count, width), labels (count):
+ *
+ *     loss = mean over triplets of h(D_ap - D_an + margin),
+ *
+ * h(e) = max(0, e), or if `soft` log(1 + exp(e)); D^2 in place of D if `squared`. The mean is over all triplets, or if
+ * `nonzero` over those that are not 0; without any, loss and gradient are 0. The values are those of the anchors, loss
+ * (count) with NF_REDUCE_NONE: the sums over their triplets. Of negatives at the same distance one is taken, the same
+ * each time. d_z has the shape of z and may not overlap it. count, width >= 1; margin >= 0. The time for all triplets
+ * grows with their number.
+ * Sources: Schroff, Kalenichenko, Philbin, "FaceNet", CVPR 2015; Hermans, Beyer, Leibe, "In defense of the triplet loss
+ * for person re-identification", 2017. */
+nf_status nf_triplet_f32(double *loss, float *d_z, const float *z, const int64_t *labels, int64_t count, int64_t width,
+                         double margin, nf_mining mining, bool squared, bool soft, bool nonzero, bool normalize,
+                         nf_reduction reduction);
+nf_status nf_triplet_f64(double *loss, double *d_z, const double *z, const int64_t *labels, int64_t count,
+                         int64_t width, double margin, nf_mining mining, bool squared, bool soft, bool nonzero,
+                         bool normalize, nf_reduction reduction);
+
+/* N triplets that are given as rows of three arrays (samples, width), with h and D as above; if `swap`, D_an is the
+ * smaller of D_an and D_pn. The values are those of the triplets, loss (samples) with NF_REDUCE_NONE. d_anchor, ...
+ * have the shapes of anchor, ... and overlap none of them. samples, width >= 1; margin >= 0; rows are shorter than 1e37
+ * (float), 1e150 (double).
+ * Source of `swap`: Balntas et al., "Learning local feature descriptors with triplets and shallow convolutional neural
+ * networks", BMVC 2016. */
+nf_status nf_triplet_margin_f32(double *loss, float *d_anchor, float *d_positive, float *d_negative,
+                                const float *anchor, const float *positive, const float *negative, int64_t samples,
+                                int64_t width, double margin, bool squared, bool soft, bool swap, bool normalize,
+                                nf_reduction reduction);
+nf_status nf_triplet_margin_f64(double *loss, double *d_anchor, double *d_positive, double *d_negative,
+                                const double *anchor, const double *positive, const double *negative, int64_t samples,
+                                int64_t width, double margin, bool squared, bool soft, bool swap, bool normalize,
+                                nf_reduction reduction);
+
+/* The lifted structured loss of a labelled batch, z (count, width), labels (count):
+ *
+ *     loss = mean over pairs i < j of the same label of max(0, J_ij)^2 / 2,
+ *     J_ij = D_ij + log( sum_{k negative of i} exp(margin - D_ik) + sum_{k negative of j} exp(margin - D_jk) ).
+ *
+ * If `nonzero` the mean is over the pairs that are not 0. Without any pair, or any negative, loss and gradient are 0.
+ * The values are those of the rows, loss (count) with NF_REDUCE_NONE: half the sums over their pairs. d_z has the shape
+ * of z and may not overlap it. count, width >= 1.
+ * Source: Oh Song et al., "Deep metric learning via lifted structured feature embedding", CVPR 2016. */
+nf_status nf_lifted_structure_f32(double *loss, float *d_z, const float *z, const int64_t *labels, int64_t count,
+                                  int64_t width, double margin, bool nonzero, bool normalize, nf_reduction reduction);
+nf_status nf_lifted_structure_f64(double *loss, double *d_z, const double *z, const int64_t *labels, int64_t count,
+                                  int64_t width, double margin, bool nonzero, bool normalize, nf_reduction reduction);
+
 /* ---- Optimisers: one pass over flat float32 vectors --------------------------------------------------------------
  *
  * `parameters`, `gradients` and the state are vectors of the same length n, element by element in step. The state

@@ -155,6 +155,25 @@ typedef struct nf_taps {
     NF_MEASURE_KERNELS(K)   \
     NF_IMAGE_KERNELS(K)
 
+/* Rows of distances, in NF_REAL_KERNELS. */
+#define NF_MARGIN_KERNELS(K, suffix, real)                                                                           \
+    /* rows.c: sum x; sum (a - b)^2; y = y / x, or y if not `divide`, but 0 where x is 0 */                          \
+    K(suffix, double, row_sum, (const real *x, size_t n))                                                            \
+    K(suffix, double, row_squared_distance, (const real *a, const real *b, size_t n))                                \
+    K(suffix, void, row_weights, (real * y, const real *x, bool divide, size_t n))                                   \
+    /* margins.c, with n and `columns` multiples of 16: products of rows to their squared distances, or if `root` to \
+     * distances, given their squares; -1 where less than `close` of the sum of both squares is left */              \
+    K(suffix, void, tile_distances,                                                                                  \
+      (real * tile, const real *row_squares, const real *column_squares, bool root, size_t rows, size_t columns,     \
+       size_t stride, real close))                                                                                   \
+    /* the place of the smallest finite x above the threshold, the first of several; n if there is none */           \
+    K(suffix, size_t, nearest_above, (const real *x, size_t n, real threshold))                                      \
+    /* sum_kj h(thresholds_k - x_j) with its gradients, h(e) = max(e, 0) or log(1 + exp(e)) */                       \
+    K(suffix, double, hinge_terms,                                                                                   \
+      (real * d_thresholds, real * d_x, const real *thresholds, size_t count, const real *x, size_t n))              \
+    K(suffix, double, softplus_terms,                                                                                \
+      (real * d_thresholds, real * d_x, const real *thresholds, size_t count, const real *x, size_t n))
+
 /* K(suffix, return type, name, (arguments)): kernels in both precisions; `real` is float or double. */
 #define NF_REAL_KERNELS(K, suffix, real)                                                                              \
     /* exponential.c: y = exp(x); 0 below the smallest normal number */                                               \
@@ -195,7 +214,8 @@ typedef struct nf_taps {
       (real * row_sums, real * column_sums, const real *tile, size_t rows, size_t columns, size_t stride))            \
     K(suffix, void, tile_weights,                                                                                     \
       (real * weights, const real *tile, const real *row_factors, const real *column_factors, size_t rows,            \
-       size_t columns, size_t stride))
+       size_t columns, size_t stride))                                                                                \
+    NF_MARGIN_KERNELS(K, suffix, real)
 
 /* Blocks of matrices in multiply.c are padded to multiples of this many rows. */
 #define NF_BLOCK_STEP 48

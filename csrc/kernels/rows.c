@@ -55,3 +55,39 @@ void NF_REAL_KERNEL(row_add_scaled)(real *y, const real *x, real scale, size_t n
     for (size_t i = 0; i < n; i += NF_WIDTH)
         v_store_some(y + i, v_fma(v_load_some(x + i, n - i), v_set(scale), v_load_some(y + i, n - i)), n - i);
 }
+
+double NF_REAL_KERNEL(row_sum)(const real *x, size_t n) {
+    double lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t lane = 0; lane < LANES; lane++)
+            lanes[lane] += (double)x[i + lane];
+    for (size_t lane = 0; i < n; i++, lane++)
+        lanes[lane] += (double)x[i];
+    return sum_lanes(lanes);
+}
+
+double NF_REAL_KERNEL(row_squared_distance)(const real *a, const real *b, size_t n) {
+    double lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t lane = 0; lane < LANES; lane++) {
+            double difference = (double)a[i + lane] - (double)b[i + lane];
+            lanes[lane] += difference * difference;
+        }
+    for (size_t lane = 0; i < n; i++, lane++) {
+        double difference = (double)a[i] - (double)b[i];
+        lanes[lane] += difference * difference;
+    }
+    return sum_lanes(lanes);
+}
+
+void NF_REAL_KERNEL(row_weights)(real *y, const real *x, bool divide, size_t n) {
+    for (size_t i = 0; i < n; i += NF_WIDTH) {
+        vreal some = v_load_some(y + i, n - i), divisor = v_load_some(x + i, n - i);
+        vmask positive = v_gt(divisor, v_zero());
+        if (divide)
+            some = v_div(some, v_select(positive, divisor, v_set(1)));
+        v_store_some(y + i, v_keep(positive, some), n - i);
+    }
+}

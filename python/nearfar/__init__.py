@@ -8,7 +8,7 @@ from nearfar.encoders import convnet, convnext, mlp, mobilenet, resnet, resnet9,
 from nearfar.evaluation import evaluate
 from nearfar.gradient_caching import cached_gradients
 from nearfar.heads import projection_head
-from nearfar.losses import dcl, dclw, debiased_nt_xent, info_nce, n_pair, nt_xent, sup_con
+from nearfar.losses import dcl, dclw, debiased_nt_xent, info_nce, n_pair, nt_xent, sup_con, triplet
 from nearfar.methods import SimCLR
 from nearfar.network import Network
 from nearfar.optim import LARS, SGD, AdamW, cosine_schedule, momentum_update
@@ -51,5 +51,6 @@ __all__ = [
     "show_config",
     "sup_con",
     "transforms",
+    "triplet",
     "wide_resnet",
 ]

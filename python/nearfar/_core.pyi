@@ -56,6 +56,47 @@ def sup_con(
     z: ArrayLike, labels: ArrayLike, inside: bool, temperature: float, normalize: bool, reduction: int, /
 ) -> tuple[tuple[NDArray[np.float64], NDArray, float], int]: ...
 
+# margin losses
+def pair(
+    a: ArrayLike, b: ArrayLike, same: ArrayLike, form: int, margin: float, normalize: bool, reduction: int, /
+) -> tuple[NDArray, NDArray, NDArray]: ...
+def triplet_margin(
+    anchor: ArrayLike,
+    positive: ArrayLike,
+    negative: ArrayLike,
+    margin: float,
+    squared: bool,
+    soft: bool,
+    swap: bool,
+    normalize: bool,
+    reduction: int,
+    /,
+) -> tuple[NDArray, NDArray, NDArray, NDArray]: ...
+def contrastive(
+    z: ArrayLike,
+    labels: ArrayLike,
+    pos_margin: float,
+    neg_margin: float,
+    normalize: bool,
+    reduction: int,
+    /,
+) -> tuple[NDArray, NDArray]: ...
+def triplet(
+    z: ArrayLike,
+    labels: ArrayLike,
+    margin: float,
+    mining: int,
+    squared: bool,
+    soft: bool,
+    nonzero: bool,
+    normalize: bool,
+    reduction: int,
+    /,
+) -> tuple[NDArray, NDArray]: ...
+def lifted_structure(
+    z: ArrayLike, labels: ArrayLike, margin: float, nonzero: bool, normalize: bool, reduction: int, /
+) -> tuple[NDArray, NDArray]: ...
+
 # transforms
 def resized_crop(
     image: ArrayLike,

@@ -1,8 +1,9 @@
 """Contrastive losses on plain arrays: value and gradient in one call.
 
 Every function returns ``loss, gradients``: by default the mean over anchors in nats, as a float, and arrays shaped like
-the inputs. Beyond 96 MB no matrix of all scores is stored: memory grows with the input, not with its square. Results
-have the same bits for any number of threads.
+the inputs. The margin losses are means over pairs or triplets of distances instead. Beyond 96 MB no matrix of all
+scores or distances is stored: memory grows with the input, not with its square. Results have the same bits for any
+number of threads.
 
 Other packages scale the same loss differently. The following gives their values; their gradients are those of the call
 with the same factor. ``z`` (V, N, D) holds V views of N samples, ``query`` and ``key`` (N, D) two views, ``queue``
@@ -48,7 +49,21 @@ info-nce-pytorch, ``InfoNCE`` with negatives, shared ("unpaired") or of each que
 """
 
 from nearfar.losses.in_batch import info_nce, n_pair
+from nearfar.losses.margin import contrastive, lifted_structure, pair, triplet, triplet_margin
 from nearfar.losses.supervised import sup_con
 from nearfar.losses.views import dcl, dclw, debiased_nt_xent, nt_xent
 
-__all__ = ["dcl", "dclw", "debiased_nt_xent", "info_nce", "n_pair", "nt_xent", "sup_con"]
+__all__ = [
+    "contrastive",
+    "dcl",
+    "dclw",
+    "debiased_nt_xent",
+    "info_nce",
+    "lifted_structure",
+    "n_pair",
+    "nt_xent",
+    "pair",
+    "sup_con",
+    "triplet",
+    "triplet_margin",
+]
