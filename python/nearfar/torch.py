@@ -32,7 +32,7 @@ except ImportError as error:
 from nearfar import losses
 from nearfar.losses.reductions import reduction_of
 
-__all__ = ["DCLLoss", "DCLWLoss", "InfoNCELoss", "NTXentLoss", "SupConLoss"]
+__all__ = ["DCLLoss", "DCLWLoss", "InfoNCELoss", "NTXentLoss", "SupConLoss", "TripletLoss"]
 
 _HALF = (torch.float16, torch.bfloat16)
 _TYPES = (torch.float32, torch.float64, *_HALF)
@@ -97,19 +97,20 @@ def _prepare(tensor: Any, name: str) -> Tensor:
     return tensor.float() if tensor.dtype in _HALF else tensor
 
 
-def _evaluate(function: Callable, temperature: float | Tensor, **embeddings: Tensor) -> Tensor:
-    """The loss by `function`, which gets the arrays of `embeddings` and then the temperature, with what it returns."""
+def _evaluate(function: Callable, temperature: float | Tensor | None, **embeddings: Tensor) -> Tensor:
+    """The loss by `function`, which gets the arrays of `embeddings` and then the temperature, unless that is None, and
+    returns the loss and the gradient of each."""
     tensors = {name: _prepare(tensor, name) for name, tensor in embeddings.items()}
     (first, reference), *others = tensors.items()
     for name, tensor in others:
         if tensor.dtype != reference.dtype:
             raise TypeError(f"{name} must have {first}'s dtype {reference.dtype}, got {tensor.dtype}")
     if isinstance(temperature, Tensor):
-        temperature = _prepare(temperature, "temperature")
-    else:
-        temperature = torch.tensor(temperature, dtype=torch.float64)
+        tensors["temperature"] = _prepare(temperature, "temperature")
+    elif temperature is not None:
+        tensors["temperature"] = torch.tensor(temperature, dtype=torch.float64)
     apply = _uncompiled_apply() if torch.compiler.is_compiling() else _Loss.apply
-    return apply(function, *tensors.values(), temperature)
+    return apply(function, *tensors.values())
 
 
 _uncompiled = None
@@ -150,6 +151,16 @@ def _check_one_process(gather_distributed: bool) -> None:
         raise ValueError("gather_distributed must be False: negatives come from this process alone")
 
 
+def _options(module: torch.nn.Module, main: str) -> list[str]:
+    """How the options of a loss show that have not their default, the main one not counted."""
+    shown = []
+    for name, parameter in inspect.signature(type(module).__init__).parameters.items():
+        option = getattr(module, name, parameter.default)
+        if name != main and option != parameter.default:
+            shown.append(f"{name}={option!r}")
+    return shown
+
+
 class _LossModule(torch.nn.Module):
     """A loss with a temperature, and how it shows: options that have their default are left out."""
 
@@ -180,12 +191,8 @@ class _LossModule(torch.nn.Module):
 
     def extra_repr(self) -> str:
         value = self.temperature
-        shown = [f"{type(value).__name__}({value.item():g})" if isinstance(value, Tensor) else f"{value:g}"]
-        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
-            option = getattr(self, name, parameter.default)
-            if name != "temperature" and option != parameter.default:
-                shown.append(f"{name}={option!r}")
-        return "temperature=" + ", ".join(shown)
+        shown = f"{type(value).__name__}({value.item():g})" if isinstance(value, Tensor) else f"{value:g}"
+        return ", ".join([f"temperature={shown}", *_options(self, "temperature")])
 
 
 class NTXentLoss(_LossModule):
@@ -530,6 +537,119 @@ class DCLWLoss(_LossModule):
     def forward(self, out0: Tensor, out1: Tensor) -> Tensor:
         """The mean over all embeddings, in nats; arguments as in `NTXentLoss.forward`, of two views."""
         return self._of_views(losses.dclw, (out0, out1), sigma=self.sigma)
+
+
+class TripletLoss(torch.nn.Module):
+    """The triplet loss of a batch with labels: an anchor's positive is to be nearer than a negative, by a margin.
+
+    Constructor and call are those of `TripletMarginLoss` in pytorch-metric-learning, and so is the value: distances are
+    plain, and the mean is over the triplets whose loss is not 0. The formula and the options are in `nearfar.triplet`.
+    For triplets of your own, torch has `torch.nn.TripletMarginLoss`.
+
+    Parameters
+    ----------
+    margin : float
+        >= 0.
+    swap : bool
+        Only False: `nearfar.losses.triplet_margin` has it, for triplets that are given.
+    smooth_loss : bool
+        log(1 + exp(x)) in place of max(0, x).
+    triplets_per_anchor : "all"
+        Only "all": triplets are not drawn at random.
+    mining : {"all", "hard", "semi_hard"}
+        Which triplets are taken. "hard" is the loss with pytorch-metric-learning's `BatchHardMiner`.
+    squared : bool
+        Squared distances.
+    nonzero : bool
+        Take the mean over the triplets whose loss is not 0, else over all.
+    normalize : bool
+        Scale embeddings to length 1 first.
+    reduction : {"mean", "sum"}
+        Mean or sum over the triplets.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as said; when called, if embeddings are not (N, D), not on the CPU or not of floats, or
+        hold NaN or infinity, or `labels` are not N integers.
+
+    See Also
+    --------
+    nearfar.torch : Types of tensors and other things that all modules share.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearfar.torch import TripletLoss
+    >>> embeddings = torch.eye(4, requires_grad=True)
+    >>> loss = TripletLoss(margin=0.3)(embeddings, torch.tensor([0, 0, 1, 1]))
+    >>> loss.backward()
+    >>> round(loss.item(), 4), embeddings.grad.shape
+    (0.3, torch.Size([4, 4]))
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.05,
+        swap: bool = False,
+        smooth_loss: bool = False,
+        triplets_per_anchor: str = "all",
+        *,
+        mining: str = "all",
+        squared: bool = False,
+        nonzero: bool = True,
+        normalize: bool = True,
+        reduction: str = "mean",
+    ):
+        super().__init__()
+        self.margin = float(margin)
+        if not 0 <= self.margin <= 1e30:
+            raise ValueError(f"margin must be >= 0 and at most 1e30, got {self.margin:g}")
+        if swap:
+            raise ValueError("swap must be False: nearfar.losses.triplet_margin has it, for triplets that are given")
+        if triplets_per_anchor != "all":
+            raise ValueError(f"triplets_per_anchor must be 'all', got {triplets_per_anchor!r}")
+        if mining not in ("all", "hard", "semi_hard"):
+            raise ValueError(f"mining must be 'all', 'hard' or 'semi_hard', got {mining!r}")
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        self.smooth_loss, self.mining, self.squared = bool(smooth_loss), mining, bool(squared)
+        self.nonzero, self.normalize, self.reduction = bool(nonzero), bool(normalize), reduction
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The mean (or sum) over the triplets.
+
+        Parameters
+        ----------
+        embeddings : Tensor, (N, D)
+        labels : Tensor of int, (N,)
+            The class of each embedding.
+
+        Returns
+        -------
+        Tensor, 0-D
+        """
+        _check_same_shape(_prepare(embeddings, "embeddings"), "embeddings", embeddings, "embeddings")
+        classes = _check_labels(labels, len(embeddings)).numpy()
+
+        def function(z):
+            loss, d_z = losses.triplet(
+                z,
+                classes,
+                self.margin,
+                mining=self.mining,
+                squared=self.squared,
+                soft=self.smooth_loss,
+                nonzero=self.nonzero,
+                normalize=self.normalize,
+                reduction=self.reduction,
+            )
+            return loss, (d_z,)
+
+        return _evaluate(function, None, embeddings=embeddings)
+
+    def extra_repr(self) -> str:
+        return ", ".join([f"margin={self.margin:g}", *_options(self, "margin")])
 
 
 def _check_labels(labels: Any, samples: int) -> Tensor:

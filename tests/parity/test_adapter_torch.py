@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from nearfar.torch import DCLLoss, DCLWLoss, InfoNCELoss, NTXentLoss, SupConLoss
+from nearfar.torch import DCLLoss, DCLWLoss, InfoNCELoss, NTXentLoss, SupConLoss, TripletLoss
 
 pytestmark = pytest.mark.parity
 
@@ -67,6 +67,17 @@ def plain_dcl(out0, out1, temperature, sigma=None):
     weights = 1 if sigma is None else 2 - n * (positive.detach() / sigma).softmax(dim=0)
     negatives = (z @ z.T / temperature).masked_fill(own, -torch.inf).logsumexp(dim=1)
     return (negatives - (weights * positive / temperature).repeat(2)).mean()
+
+
+def plain_triplet(z, labels, margin=0.05, smooth=False):
+    """As pytorch-metric-learning computes it: the mean over the triplets that are not 0."""
+    z = F.normalize(z, dim=1)
+    d = (z[:, None] - z[None]).norm(dim=2)
+    same, own = labels[:, None] == labels, torch.eye(len(z), dtype=torch.bool)
+    a, p, n = torch.nonzero((same & ~own)[:, :, None] & ~same[:, None, :], as_tuple=True)
+    excess = d[a, p] - d[a, n] + margin
+    terms = F.softplus(excess) if smooth else F.relu(excess)
+    return terms[terms > 0].mean() if (terms > 0).any() else 0 * terms.sum()
 
 
 def check_equal(criterion, plain, inputs, tolerance):
@@ -175,6 +186,50 @@ def test_dcl_equals_the_paper(sigma, dtype, tolerance):
 def test_sup_con_without_labels_is_nt_xent(positives):
     inputs = random(9, 4), random(9, 4, seed=1)
     check_equal(SupConLoss(0.3, rescale=False, positives=positives), NTXentLoss(0.3), inputs, 1e-12)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("integer", [torch.int64, torch.uint8])
+def test_triplet_equals_pytorch_metric_learning(integer, smooth, dtype, tolerance):
+    labels = (torch.arange(30) * 7 % 5).to(integer)
+    criterion = TripletLoss(0.3, smooth_loss=smooth)
+    inputs = [random(30, 8, dtype=dtype)]
+    check_equal(lambda z: criterion(z, labels), lambda z: plain_triplet(z, labels, 0.3, smooth), inputs, tolerance)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("mining", ["all", "hard", "semi_hard"])
+@pytest.mark.parametrize("nonzero", [True, False])
+@pytest.mark.parametrize("squared", [True, False])
+def test_options_of_triplet_are_those_of_the_function(reduction, mining, nonzero, squared):
+    options = {"reduction": reduction, "mining": mining, "nonzero": nonzero, "squared": squared}
+    z, labels = random(20, 6, grad=True), torch.arange(20) % 4
+    loss = TripletLoss(0.3, **options, normalize=False)(z, labels)
+    loss.backward()
+    wanted, d_z = nf.triplet(z.detach().numpy(), labels.numpy(), 0.3, **options, normalize=False)
+    assert loss.item() == wanted and np.array_equal(z.grad.numpy(), d_z)
+
+
+def test_triplet_without_a_triplet():
+    z = random(5, 3, grad=True)
+    for labels in torch.arange(5), torch.zeros(5, dtype=torch.int64):
+        loss = TripletLoss()(z, labels)
+        loss.backward()
+        assert loss.item() == 0 and not z.grad.any()
+
+
+def test_triplet_by_central_differences():
+    z = random(9, 3, grad=True)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 0, 1, 3])
+    assert torch.autograd.gradcheck(lambda z: TripletLoss(smooth_loss=True)(z, labels), (z,))
+    assert torch.autograd.gradcheck(lambda z: TripletLoss(5.0, squared=True, mining="hard")(z, labels), (z,))
+
+
+def test_how_triplet_shows():
+    assert repr(TripletLoss()) == "TripletLoss(margin=0.05)"
+    text = "TripletLoss(margin=0.2, smooth_loss=True, mining='hard', squared=True, nonzero=False)"
+    assert repr(TripletLoss(0.2, False, True, mining="hard", squared=True, nonzero=False)) == text
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
@@ -402,6 +457,12 @@ def test_second_derivatives_are_refused():
         (lambda: DCLWLoss(sigma=-1), ValueError, "sigma must be > 0, got -1"),
         (lambda: SupConLoss(gather_distributed=True), ValueError, "gather_distributed must be False"),
         (lambda: SupConLoss(positives="all"), ValueError, "positives must be 'out' or 'in', got 'all'"),
+        (lambda: TripletLoss(-1), ValueError, "margin must be >= 0 and at most 1e30, got -1"),
+        (lambda: TripletLoss(float("nan")), ValueError, "margin must be >= 0 and at most 1e30, got nan"),
+        (lambda: TripletLoss(swap=True), ValueError, "swap must be False: nearfar.losses.triplet_margin has it"),
+        (lambda: TripletLoss(triplets_per_anchor=5), ValueError, "triplets_per_anchor must be 'all', got 5"),
+        (lambda: TripletLoss(mining="easy"), ValueError, "mining must be 'all', 'hard' or 'semi_hard', got 'easy'"),
+        (lambda: TripletLoss(reduction="none"), ValueError, "reduction must be 'mean' or 'sum', got 'none'"),
         (lambda: NTXentLoss(0), ValueError, "temperature must be finite and > 0, got 0"),
         (lambda: InfoNCELoss(-1), ValueError, "temperature must be finite and > 0, got -1"),
         (lambda: InfoNCELoss(float("nan")), ValueError, "temperature must be finite and > 0, got nan"),
@@ -497,6 +558,24 @@ def test_negatives_that_do_not_fit(criterion, negatives, message):
 def test_labels_that_do_not_fit(labels, error, message):
     with pytest.raises(error, match=message):
         SupConLoss()(GOOD, GOOD, labels)
+    with pytest.raises(error, match=message):
+        TripletLoss()(GOOD, labels)
+
+
+@pytest.mark.parametrize(
+    "bad, error, message",
+    [
+        (GOOD.numpy(), TypeError, "embeddings must be a torch.Tensor, got ndarray"),
+        (GOOD.to("meta"), ValueError, "embeddings must be on the CPU, got device meta"),
+        (GOOD.int(), TypeError, "embeddings must be .* got dtype torch.int32"),
+        (GOOD[0], ValueError, r"embeddings must be \(N, D\), got shape \(3,\)"),
+        (GOOD[:, :0], ValueError, "at least one row and one column"),
+        (GOOD * torch.nan, ValueError, "must be finite"),
+    ],
+)
+def test_embeddings_that_triplet_refuses(bad, error, message):
+    with pytest.raises(error, match=message):
+        TripletLoss()(bad, torch.tensor([0, 0, 1, 1]))
 
 
 def test_temperature_that_a_step_took_below_zero():
