@@ -751,7 +751,7 @@ def check_instruction_set():
 
 
 def test_interrupt():
-    z, labels = batch(6000, 64, 5)
+    z, labels = batch(2500, 64, 5)
     times = []
 
     def interrupt():

@@ -3,7 +3,7 @@
 #include "exponential.h"
 #include "kernels.h"
 
-enum { TOGETHER = 4 }; /* thresholds that meet a vector while it is in a register */
+enum { TOGETHER = 4 }; /* thresholds that meet a vector while it is in a register; minima at a time */
 
 void NF_REAL_KERNEL(tile_distances)(real *tile, const real *row_squares, const real *column_squares, bool root,
                                     size_t rows, size_t columns, size_t stride, real close) {
@@ -17,24 +17,41 @@ void NF_REAL_KERNEL(tile_distances)(real *tile, const real *row_squares, const r
         }
 }
 
-size_t NF_REAL_KERNEL(nearest_above)(const real *x, size_t n, real threshold) {
-    vreal infinity = v_set((real)__builtin_inf()), nearest = infinity;
-    for (size_t j = 0; j < n; j += NF_WIDTH) {
-        vreal some = v_load(x + j);
-        nearest = v_min(nearest, v_select(v_gt(some, v_set(threshold)), some, infinity));
+/* nearest = min(nearest, x) where x is above the threshold */
+NF_INLINE vreal nearer(vreal nearest, vreal x, vreal threshold) {
+    return v_min(nearest, v_select(v_gt(x, threshold), x, nearest));
+}
+
+/* Where x first has this value, which it has. */
+NF_INLINE size_t find(const real *x, size_t n, real value) {
+    enum { CHUNK = 64 };
+    size_t i = 0;
+    for (; i + CHUNK <= n; i += CHUNK) {
+        vreal found = v_zero();
+        for (size_t k = i; k < i + CHUNK; k += NF_WIDTH)
+            found = v_max(found, v_keep(v_eq(v_load(x + k), v_set(value)), v_set(1)));
+        if (v_maximum(found) > 0)
+            break;
     }
-    real least = -v_maximum(v_sub(v_zero(), nearest));
+    while (x[i] != value)
+        i++;
+    return i;
+}
+
+size_t NF_REAL_KERNEL(nearest_above)(const real *x, size_t n, real threshold) {
+    vreal above = v_set(threshold), nearest[TOGETHER];
+    NF_UNROLL for (size_t r = 0; r < TOGETHER; r++) nearest[r] = v_set((real)__builtin_inf());
+    size_t i = 0;
+    for (; i + TOGETHER * NF_WIDTH <= n; i += TOGETHER * NF_WIDTH) /* chains that do not wait for each other */
+        NF_UNROLL for (size_t r = 0; r < TOGETHER; r++) nearest[r] =
+            nearer(nearest[r], v_load(x + i + r * NF_WIDTH), above);
+    for (; i < n; i += NF_WIDTH)
+        nearest[0] = nearer(nearest[0], v_load(x + i), above);
+    vreal least_of_all = v_min(v_min(nearest[0], nearest[1]), v_min(nearest[2], nearest[3]));
+    real least = -v_maximum(v_sub(v_zero(), least_of_all));
     if (!(least < (real)__builtin_inf()))
         return n;
-    size_t j = 0;
-    for (bool found = false; !found;) { /* 16 at a time, which compilers turn into vectors */
-        for (size_t lane = 0; lane < 16; lane++)
-            found |= x[j + lane] == least;
-        j += found ? 0 : 16;
-    }
-    while (x[j] != least)
-        j++;
-    return j;
+    return find(x, n, least);
 }
 
 /* log(1 + q) for 0 <= q <= 1: 2 artanh(q / (2 + q)) as a series */
