@@ -232,7 +232,7 @@ static void column_gradient_task(void *context, int64_t task, int worker) {
 }
 
 nf_status NF_REAL(nf_distances_pass)(nf_distances *d, nf_weigh weigh, void *context, bool gradients) {
-    enum { DISTANCES_PER_TASK = 1 << 14 };
+    enum { DISTANCES_PER_TASK = 1 << 12 }; /* few: all triplets of a row are many times as many */
     pass p = {d, weigh, context, gradients, nf_max(DISTANCES_PER_TASK / d->count, 1)};
     int64_t column_chunks = nf_ceil_div(d->room, COLUMNS_PER_TASK);
     int64_t width_chunks = nf_ceil_div(nf_round_up(d->rows.width, 16), WIDTH_PER_TASK);
