@@ -303,6 +303,14 @@ def test_rows_without_a_positive_are_negatives_only():
     assert np.count_nonzero(values) == 3 and np.isfinite(d_z).all()
 
 
+@pytest.mark.parametrize("function", [nf.triplet, losses.lifted_structure])
+def test_anchors_are_counted(function):
+    z, labels = several(1, 8, 5)[0], np.array([0, 0, 1, 2, 2, 2, 5, 6])
+    loss, d_z, anchors = function(z, labels, 9.0, reduction="none", count_anchors=True)
+    assert anchors == 5 == np.count_nonzero(loss) and type(anchors) is int and d_z.shape == z.shape
+    assert function(z, np.arange(8), count_anchors=True)[2] == function(z, [3] * 8, count_anchors=True)[2] == 0
+
+
 def test_semi_hard_rule_by_hand():
     """On a line: anchor 0, positives at 1 and 3; negatives at 2, 2.5 for the first, none beyond 3 for the second."""
     z = np.array([[0.0], [1], [3], [2], [2.5]])

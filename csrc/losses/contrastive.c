@@ -1,6 +1,7 @@
 /* All pairs of a labelled batch. The mean is over the pairs that are not 0, so that their number has to be known before
  * there are slopes: two passes. */
 #include "distances.h"
+#include "reduction.h"
 #include "widen.h"
 
 #include <string.h>
@@ -32,13 +33,6 @@ static void weigh(void *context, int64_t i, const real *distances, real *slopes,
     }
 }
 
-static double sum(const double *values, int64_t count) {
-    double result = 0;
-    for (int64_t i = 0; i < count; i++)
-        result += values[i];
-    return result;
-}
-
 static double one_over(double count) {
     return count > 0 ? 1 / count : 0;
 }
@@ -47,8 +41,8 @@ static double one_over(double count) {
 static nf_status find_scales(problem *p) {
     nf_distances *d = &p->distances;
     NF_TRY(NF_REAL(nf_distances_pass)(d, weigh, p, false));
-    p->positive_scale = one_over(sum(p->positive_actives, d->count));
-    p->negative_scale = one_over(sum(p->negative_actives, d->count));
+    p->positive_scale = one_over(nf_sum(p->positive_actives, d->count));
+    p->negative_scale = one_over(nf_sum(p->negative_actives, d->count));
     return NF_OK;
 }
 

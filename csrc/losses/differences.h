@@ -3,6 +3,7 @@
 #define NF_LOSSES_DIFFERENCES_H
 
 #include "../core/dispatch.h"
+#include "reduction.h"
 #include "rows.h"
 
 #include <math.h>
@@ -30,20 +31,6 @@ static inline void nf_difference_gradient(real *u, const nf_rows *a, const nf_ro
     memcpy(u, a->z + i * a->stride, width * sizeof(real));
     nf_kernel->NF_REAL(row_add_scaled)(u, b->z + i * b->stride, -1, width);
     nf_kernel->NF_REAL(row_scale)(u, u, (real)first, (real)slope, width);
-}
-
-/* Of the gradient of a loss that is reduced from `count` values; and the loss. */
-static inline double nf_gradient_scale(int64_t count, nf_reduction reduction) {
-    return reduction == NF_REDUCE_MEAN ? 1 / (double)count : 1;
-}
-static inline void nf_reduce_values(double *loss, const double *values, int64_t count, nf_reduction reduction) {
-    double sum = 0;
-    for (int64_t i = 0; i < count; i++)
-        sum += values[i];
-    if (reduction == NF_REDUCE_NONE)
-        memcpy(loss, values, (size_t)count * sizeof(double));
-    else
-        *loss = sum * nf_gradient_scale(count, reduction);
 }
 
 #endif

@@ -4,6 +4,7 @@
 #include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
+#include "reduction.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -307,9 +308,7 @@ double NF_REAL(nf_margin_terms)(real *d_thresholds, real *d_x, const real *thres
 
 double NF_REAL(nf_distances_reduce)(const nf_distances *d, double *loss, const double *values, double terms,
                                     nf_reduction reduction) {
-    double sum = 0;
-    for (int64_t i = 0; i < d->count; i++)
-        sum += values[i];
+    double sum = nf_sum(values, d->count);
     if (reduction == NF_REDUCE_NONE)
         for (int64_t i = 0; i < d->count; i++)
             loss[d->order[i]] = values[i];

@@ -92,10 +92,10 @@ static nf_status run(problem *p, double *loss, const real *a, const real *b, int
     void *memory;
     NF_TRY(nf_alloc(&memory, (size_t)samples * sizeof(double)));
     p->values = memory;
-    p->scale = nf_gradient_scale(samples, reduction);
+    p->scale = 1 / nf_reduction_divisor(reduction, samples);
     nf_status status = nf_parallel(task, p, nf_ceil_div(samples, NF_REAL(nf_rows_per_task)(width)), NF_MAX_THREADS);
     if (status == NF_OK)
-        nf_reduce_values(loss, p->values, samples, reduction);
+        nf_reduce(loss, p->values, samples, reduction);
     nf_free(memory);
     return status;
 }

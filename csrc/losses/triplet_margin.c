@@ -66,10 +66,10 @@ static nf_status run(problem *p, double *loss, const real *const x[KINDS], int64
     NF_TRY(nf_alloc(&memory, (size_t)samples * sizeof(double) + (size_t)(workers * width) * sizeof(real)));
     p->values = memory;
     p->scratch = (real *)(p->values + samples);
-    p->scale = nf_gradient_scale(samples, reduction);
+    p->scale = 1 / nf_reduction_divisor(reduction, samples);
     nf_status status = nf_parallel(task, p, nf_ceil_div(samples, NF_REAL(nf_rows_per_task)(width)), workers);
     if (status == NF_OK)
-        nf_reduce_values(loss, p->values, samples, reduction);
+        nf_reduce(loss, p->values, samples, reduction);
     nf_free(memory);
     return status;
 }

@@ -564,8 +564,9 @@ class TripletLoss(torch.nn.Module):
         Take the mean over the triplets whose loss is not 0, else over all.
     normalize : bool
         Scale embeddings to length 1 first.
-    reduction : {"mean", "sum"}
-        Mean or sum over the triplets.
+    reduction : {"mean", "sum", "none"}
+        Mean or sum over the triplets, or the sum of each anchor's. There is a gradient for the mean or sum of these
+        values, but not for other functions of them: that is a RuntimeError.
 
     Raises
     ------
@@ -611,13 +612,12 @@ class TripletLoss(torch.nn.Module):
             raise ValueError(f"triplets_per_anchor must be 'all', got {triplets_per_anchor!r}")
         if mining not in ("all", "hard", "semi_hard"):
             raise ValueError(f"mining must be 'all', 'hard' or 'semi_hard', got {mining!r}")
-        if reduction not in ("mean", "sum"):
-            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        reduction_of(reduction)
         self.smooth_loss, self.mining, self.squared = bool(smooth_loss), mining, bool(squared)
         self.nonzero, self.normalize, self.reduction = bool(nonzero), bool(normalize), reduction
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The mean (or sum) over the triplets.
+        """The loss, by `reduction`.
 
         Parameters
         ----------
@@ -627,7 +627,7 @@ class TripletLoss(torch.nn.Module):
 
         Returns
         -------
-        Tensor, 0-D
+        Tensor, 0-D, or (N,) with reduction "none"
         """
         _check_same_shape(_prepare(embeddings, "embeddings"), "embeddings", embeddings, "embeddings")
         classes = _check_labels(labels, len(embeddings)).numpy()

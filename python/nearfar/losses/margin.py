@@ -18,6 +18,12 @@ def _choice(name, value, choices):
     return choices[value]
 
 
+def _anchors(labels):
+    """How many rows have both a positive and a negative."""
+    _, counts = np.unique(labels, return_counts=True)
+    return int(counts[counts > 1].sum()) if len(counts) > 1 else 0
+
+
 def pair(a, b, same, *, form="hadsell", margin=1.0, bound=None, normalize=True, reduction="mean"):
     r"""The pair losses: draw pairs of the same kind together, push others apart.
 
@@ -166,6 +172,7 @@ def triplet(
     nonzero=False,
     normalize=True,
     reduction="mean",
+    count_anchors=False,
 ):
     r"""The triplet loss of a batch: an anchor's positive is to be nearer than a negative, by a margin.
 
@@ -200,6 +207,8 @@ def triplet(
     reduction : "mean", "sum" or "none"
         Of the triplets; "none" gives an array of the sums over each anchor's triplets, 0 if it has none, with the
         gradients of "sum". With "hard" these are the single triplets.
+    count_anchors : bool
+        Append the number of anchors that have a triplet to what is returned.
 
     Returns
     -------
@@ -207,6 +216,8 @@ def triplet(
         m if all embeddings are equal, log(1 + exp(m)) with `soft`.
     d_z : ndarray, (N, D)
         Gradient; float32 if `z` is float32 or float16, else float64.
+    anchors : int
+        With `count_anchors` only.
 
     Raises
     ------
@@ -252,7 +263,8 @@ def triplet(
     """
     mode = _choice("mining", mining, _MINING)
     values, d_z = _core.triplet(z, labels, margin, mode, squared, soft, nonzero, normalize, reduction_of(reduction))
-    return reduced(values, reduction, d_z), d_z
+    loss = reduced(values, reduction, d_z)
+    return (loss, d_z, _anchors(labels)) if count_anchors else (loss, d_z)
 
 
 def triplet_margin(
@@ -322,7 +334,7 @@ def triplet_margin(
     return reduced(values, reduction, gradients[0]), tuple(gradients)
 
 
-def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, reduction="mean"):
+def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, reduction="mean", count_anchors=False):
     r"""The lifted structured loss: each positive pair against all negatives of both its rows.
 
     .. math:: L &= \frac{1}{|P|} \sum_{(i, j) \in P} \frac{1}{2} \max(0, J_{ij})^2 \\
@@ -347,6 +359,8 @@ def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, re
     reduction : "mean", "sum" or "none"
         Of the pairs P; "none" gives an array with half of each pair's value at either of its rows, and the gradients of
         "sum".
+    count_anchors : bool
+        Append the number of rows that have a pair and a negative to what is returned.
 
     Returns
     -------
@@ -354,6 +368,8 @@ def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, re
         If all embeddings are equal, the mean of (log K + m)² / 2, where K counts the negatives of both rows of a pair.
     d_z : ndarray, (N, D)
         Gradient; float32 if `z` is float32 or float16, else float64.
+    anchors : int
+        With `count_anchors` only.
 
     Raises
     ------
@@ -381,4 +397,5 @@ def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, re
     (True, (4, 3))
     """
     values, d_z = _core.lifted_structure(z, labels, margin, nonzero, normalize, reduction_of(reduction))
-    return reduced(values, reduction, d_z), d_z
+    loss = reduced(values, reduction, d_z)
+    return (loss, d_z, _anchors(labels)) if count_anchors else (loss, d_z)
