@@ -425,8 +425,19 @@ typedef struct nf_blur_draw {
 typedef struct nf_recipe {
     const nf_transform *transforms;
     int64_t count, views, channels;
-    const double *mean, *std; /* (channels): the views are normalised as by nf_normalize */
+    int64_t first_view;       /* draws depend on a view's number: first_view, first_view + 1, ... */
+    const double *mean, *std; /* (channels): views of floats are normalised as by nf_normalize */
 } nf_recipe;
+
+typedef enum nf_view_type {
+    NF_VIEW_FLOATS = 0, /* float, normalised */
+    NF_VIEW_BYTES = 1,  /* uint8_t, 0..255 */
+} nf_view_type;
+
+typedef enum nf_view_layout {
+    NF_VIEW_NHWC = 0, /* (views, count, height, width, channels) */
+    NF_VIEW_NCHW = 1, /* (views, count, channels, height, width) */
+} nf_view_layout;
 
 typedef struct nf_image {
     const uint8_t *pixels; /* (height, width, channels) */
@@ -452,9 +463,9 @@ nf_status nf_recipe_view_size(int64_t *height, int64_t *width, const nf_recipe *
 nf_status nf_recipe_sample(void *records, const nf_recipe *recipe, const nf_image *images, const int64_t *indices,
                            int64_t count, uint64_t seed, uint32_t epoch);
 
-/* Makes the views that records describe: views (views, count, height, width, channels). Records are checked: those that
- * were not drawn for these images are errors if they can't be carried out. All views must have the same size. */
-nf_status nf_recipe_apply(float *views, const nf_recipe *recipe, const nf_image *images, const void *records,
-                          int64_t count);
+/* Makes the views that records describe, in an array of the given type and layout. Records are checked: those that were
+ * not drawn for these images are errors if they can't be carried out. All views must have the same size. */
+nf_status nf_recipe_apply(void *views, nf_view_type type, nf_view_layout layout, const nf_recipe *recipe,
+                          const nf_image *images, const void *records, int64_t count);
 
 #endif

@@ -405,10 +405,10 @@ def test_core_refuses_nonsense():
     flip = np.array([[1, 0.5] + [0] * 8])
     records = np.zeros((1, 2, 7), np.uint8)
     with pytest.raises(ValueError, match="params"):
-        _core.recipe_apply(flip, 1, IMAGES[:2], records, np.zeros(3), np.ones(3), None)
+        _core.recipe_apply(flip, 1, IMAGES[:2], records, np.zeros(3), np.ones(3), False, False, None)
     for views in (0, -1, 2**31 - 1):
         with pytest.raises((ValueError, MemoryError)):
-            _core.recipe_sample(flip, views, 3, np.ones((1, 2), int), np.zeros(1, int), 0, 0)
+            _core.recipe_sample(flip, views, 0, 3, np.ones((1, 2), int), np.zeros(1, int), 0, 0)
 
 
 def test_failed_allocations():

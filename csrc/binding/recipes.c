@@ -72,12 +72,12 @@ static PyObject *recipe_sample(PyObject *module, PyObject *arguments) {
     PyObject *rows, *sizes_object, *indices_object;
     unsigned long long seed;
     unsigned int epoch;
-    int views, channels;
-    if (!PyArg_ParseTuple(arguments, "OiiOOKI", &rows, &views, &channels, &sizes_object, &indices_object, &seed,
-                          &epoch))
+    int views, first_view, channels;
+    if (!PyArg_ParseTuple(arguments, "OiiiOOKI", &rows, &views, &first_view, &channels, &sizes_object, &indices_object,
+                          &seed, &epoch))
         return NULL;
     nf_transform transforms[NF_MAX_TRANSFORMS];
-    nf_recipe recipe = {.transforms = transforms, .views = views, .channels = channels};
+    nf_recipe recipe = {.transforms = transforms, .views = views, .first_view = first_view, .channels = channels};
     if ((recipe.count = read_transforms(transforms, rows)) < 0)
         return NULL;
     PyArrayObject *indices = NULL, *records = NULL, *sizes = nf_input(sizes_object, "image_size", NPY_INT64, 2, 2);
@@ -128,9 +128,30 @@ static void release_images(image_list *list) {
     nf_release(list->owner);
 }
 
+/* Is each image of a batch contiguous, though the batch need not be? Slices of a file on disk are such. */
+static bool has_contiguous_images(PyObject *object) {
+    if (!PyArray_Check(object))
+        return false;
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (PyArray_TYPE(array) != NPY_UINT8 || PyArray_NDIM(array) != 4)
+        return false;
+    npy_intp size = 1;
+    for (int i = 3; i > 0; size *= PyArray_DIM(array, i--))
+        if (PyArray_DIM(array, i) != 1 && PyArray_STRIDE(array, i) != size)
+            return false;
+    return true;
+}
+
 static bool read_image_array(image_list *list, PyObject *object) {
     nf_images shape;
-    list->owner = (PyObject *)nf_images_input(object, "images", &shape, 4, 4);
+    if (has_contiguous_images(object)) {
+        PyArrayObject *array = (PyArrayObject *)object;
+        shape = (nf_images){PyArray_DIM(array, 0), PyArray_DIM(array, 1), PyArray_DIM(array, 2), PyArray_DIM(array, 3)};
+        Py_INCREF(object);
+        list->owner = object;
+    } else {
+        list->owner = (PyObject *)nf_images_input(object, "images", &shape, 4, 4);
+    }
     if (!list->owner)
         return false;
     list->count = shape.count;
@@ -139,8 +160,9 @@ static bool read_image_array(image_list *list, PyObject *object) {
     if (status != NF_OK)
         return nf_raise(status) != NULL;
     const uint8_t *pixels = PyArray_DATA((PyArrayObject *)list->owner);
-    for (int64_t n = 0; n < shape.count; n++, pixels += shape.height * shape.width * shape.channels)
-        list->images[n] = (nf_image){pixels, shape.height, shape.width};
+    npy_intp step = PyArray_STRIDE((PyArrayObject *)list->owner, 0);
+    for (int64_t n = 0; n < shape.count; n++)
+        list->images[n] = (nf_image){pixels + n * step, shape.height, shape.width};
     return true;
 }
 
@@ -183,10 +205,10 @@ static bool read_images(image_list *list, PyObject *object) {
 }
 
 /* `object` if it is fit for the views, or a new array if it is None. */
-static PyArrayObject *output(PyObject *object, const npy_intp dims[5], const image_list *list, const nf_image *images) {
+static PyArrayObject *output(PyObject *object, const npy_intp dims[5], int type, const image_list *list) {
     if (object == Py_None)
-        return nf_new_array(5, dims, NPY_FLOAT32);
-    PyArrayObject *out = nf_in_place(object, "out", NPY_FLOAT32, 5);
+        return nf_new_array(5, dims, type);
+    PyArrayObject *out = nf_in_place(object, "out", type, 5);
     if (!out)
         return NULL;
     for (int i = 0; i < 5; i++)
@@ -197,8 +219,8 @@ static PyArrayObject *output(PyObject *object, const npy_intp dims[5], const ima
         }
     const uint8_t *begin = PyArray_DATA(out), *end = begin + PyArray_NBYTES(out);
     for (int64_t n = 0; n < list->count; n++) {
-        int64_t size = images[n].height * images[n].width * list->channels;
-        if (images[n].pixels < end && begin < images[n].pixels + size) {
+        const nf_image *image = &list->images[n];
+        if (image->pixels < end && begin < image->pixels + image->height * image->width * list->channels) {
             PyErr_SetString(PyExc_ValueError, "out must not overlap the images");
             return NULL;
         }
@@ -227,13 +249,13 @@ static bool copy_records(void **copy, PyObject *object, const nf_recipe *recipe,
     return fits && status == NF_OK;
 }
 
-/* apply(operations, views, images, records, mean, std, out) */
+/* apply(operations, views, images, records, mean, std, type, layout, out) */
 static PyObject *recipe_apply(PyObject *module, PyObject *arguments) {
     (void)module;
     PyObject *rows, *images_object, *records_object, *mean_object, *std_object, *out_object;
-    int views;
-    if (!PyArg_ParseTuple(arguments, "OiOOOOO", &rows, &views, &images_object, &records_object, &mean_object,
-                          &std_object, &out_object))
+    int views, type, layout;
+    if (!PyArg_ParseTuple(arguments, "OiOOOOppO", &rows, &views, &images_object, &records_object, &mean_object,
+                          &std_object, &type, &layout, &out_object))
         return NULL;
     nf_transform transforms[NF_MAX_TRANSFORMS];
     nf_recipe recipe = {.transforms = transforms, .views = views};
@@ -256,11 +278,15 @@ static PyObject *recipe_apply(PyObject *module, PyObject *arguments) {
         nf_raise(status);
         goto done;
     }
-    npy_intp dims[5] = {views, list.count, height, width, list.channels};
-    if (!(out = output(out_object, dims, &list, list.images)))
+    npy_intp nhwc[5] = {views, list.count, height, width, list.channels};
+    npy_intp nchw[5] = {views, list.count, list.channels, height, width};
+    out = output(out_object, layout == NF_VIEW_NCHW ? nchw : nhwc, type == NF_VIEW_BYTES ? NPY_UINT8 : NPY_FLOAT32,
+                 &list);
+    if (!out)
         goto done;
     nf_release_gil();
-    status = nf_recipe_apply(PyArray_DATA(out), &recipe, list.images, records, list.count);
+    status = nf_recipe_apply(PyArray_DATA(out), (nf_view_type)type, (nf_view_layout)layout, &recipe, list.images,
+                             records, list.count);
     nf_take_gil();
     if (status != NF_OK) {
         Py_CLEAR(out);

@@ -1,6 +1,7 @@
 #include "normalize.h"
 
 #include <math.h>
+#include <string.h>
 
 nf_status nf_normalize_weights(float *scale, float *offset, const double *mean, const double *std, int64_t channels) {
     for (int64_t c = 0; c < channels; c++) {
@@ -20,6 +21,36 @@ void nf_view_normalize(float *out, nf_view *view, const float *scale, const floa
     nf_view_load(view);
     nf_kernel->normalize_planes(out, view->pixels, view->stride, (size_t)view->channels, scale, offset,
                                 (size_t)(view->height * view->width));
+}
+
+static void store_floats(float *out, nf_view_layout layout, nf_view *view, const float *scale, const float *offset) {
+    size_t n = (size_t)(view->height * view->width);
+    if (layout == NF_VIEW_NHWC) {
+        nf_view_normalize(out, view, scale, offset);
+        return;
+    }
+    for (size_t c = 0; c < (size_t)view->channels; c++)
+        nf_kernel->normalize_planes(out + c * n, view->pixels + c * view->stride, view->stride, 1, scale + c,
+                                    offset + c, n);
+}
+
+static void store_bytes(uint8_t *out, nf_view_layout layout, nf_view *view) {
+    size_t n = (size_t)(view->height * view->width);
+    if (layout == NF_VIEW_NHWC)
+        nf_kernel->join_planes(out, view->pixels, view->stride, (size_t)view->channels, n);
+    else
+        for (size_t c = 0; c < (size_t)view->channels; c++)
+            memcpy(out + c * n, view->pixels + c * view->stride, n);
+}
+
+void nf_view_store(void *out, nf_view_type type, nf_view_layout layout, int64_t index, nf_view *view,
+                   const float *scale, const float *offset) {
+    nf_view_load(view);
+    int64_t size = view->height * view->width * view->channels;
+    if (type == NF_VIEW_FLOATS)
+        store_floats((float *)out + index * size, layout, view, scale, offset);
+    else
+        store_bytes((uint8_t *)out + index * size, layout, view);
 }
 
 typedef struct normalize_job {

@@ -1,4 +1,4 @@
-/* Bytes to normalised floats. */
+/* Views on their way out: as normalised floats or as bytes. */
 #ifndef NF_TRANSFORMS_NORMALIZE_H
 #define NF_TRANSFORMS_NORMALIZE_H
 
@@ -9,5 +9,9 @@ nf_status nf_normalize_weights(float *scale, float *offset, const double *mean, 
 
 /* Writes the view, interleaved. */
 void nf_view_normalize(float *out, nf_view *view, const float *scale, const float *offset);
+
+/* Writes the view as view number `index` of an array. */
+void nf_view_store(void *out, nf_view_type type, nf_view_layout layout, int64_t index, nf_view *view,
+                   const float *scale, const float *offset);
 
 #endif

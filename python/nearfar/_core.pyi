@@ -1,4 +1,4 @@
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,6 +85,7 @@ def check_transforms(rows: ArrayLike, /) -> int: ...
 def recipe_sample(
     rows: ArrayLike,
     views: int,
+    first_view: int,
     channels: int,
     sizes: ArrayLike,
     indices: ArrayLike,
@@ -99,9 +100,11 @@ def recipe_apply(
     records: ArrayLike,
     mean: ArrayLike,
     std: ArrayLike,
-    out: NDArray[np.float32] | None,
+    as_bytes: bool,
+    channels_first: bool,
+    out: NDArray[Any] | None,
     /,
-) -> NDArray[np.float32]: ...
+) -> NDArray[Any]: ...
 
 # optimisers: state and parameters are changed in place
 def sgd_step(

@@ -24,6 +24,7 @@ from nearfar.image_operations import (
     resized_crop,
     rgb_to_grayscale,
 )
+from nearfar.presets import MoCoV1, MoCoV2, SimCLR, SimSiam, SupCon
 from nearfar.recipe_operations import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -34,7 +35,7 @@ from nearfar.recipe_operations import (
     Normalize,
     RandomResizedCrop,
 )
-from nearfar.recipes import Recipe, SimCLR
+from nearfar.recipes import MultiView, Recipe
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -43,10 +44,15 @@ __all__ = [
     "GaussianBlur",
     "Grayscale",
     "HorizontalFlip",
+    "MoCoV1",
+    "MoCoV2",
+    "MultiView",
     "Normalize",
     "RandomResizedCrop",
     "Recipe",
     "SimCLR",
+    "SimSiam",
+    "SupCon",
     "adjust_brightness",
     "adjust_contrast",
     "adjust_hue",
