@@ -367,6 +367,9 @@ nf_status nf_rgb_to_grayscale(uint8_t *out, const uint8_t *images, nf_images sha
 nf_status nf_gaussian_blur(uint8_t *out, const uint8_t *images, nf_images shape, int64_t kernel_height,
                            int64_t kernel_width, double sigma_y, double sigma_x);
 
+/* out = 255 - x where x >= threshold, else x; threshold in 0..256. Source: Pillow, ImageOps.solarize. */
+nf_status nf_solarize(uint8_t *out, const uint8_t *images, nf_images shape, double threshold);
+
 /* out = (x / 255 - mean[c]) / std[c]; out, as float32, has the shape of images; mean, std: (channels); std > 0. */
 nf_status nf_normalize(float *out, const uint8_t *images, nf_images shape, const double *mean, const double *std);
 
@@ -382,6 +385,7 @@ typedef enum nf_transform_kind {
     NF_COLOR_JITTER = 2,        /* draws nf_jitter_draw */
     NF_GRAYSCALE = 3,           /* draws nf_switch */
     NF_GAUSSIAN_BLUR = 4,       /* draws nf_blur_draw */
+    NF_SOLARIZE = 5,            /* draws nf_switch */
 } nf_transform_kind;
 
 typedef struct nf_range { /* a uniform distribution, or one value if low == high */
@@ -405,6 +409,9 @@ typedef struct nf_transform {
             int64_t kernel_height, kernel_width;
             nf_range sigma;
         } blur;
+        struct {
+            double threshold;
+        } solarize;
     };
 } nf_transform;
 

@@ -30,6 +30,8 @@ static nf_transform read_transform(const double *row) {
         transform.blur.kernel_height = whole(field[0]);
         transform.blur.kernel_width = whole(field[1]);
         transform.blur.sigma = (nf_range){field[2], field[3]};
+    } else if (transform.kind == NF_SOLARIZE) {
+        transform.solarize.threshold = field[0];
     }
     return transform;
 }

@@ -145,6 +145,8 @@ typedef struct nf_taps {
     K(void, normalize_planes,                                                                                       \
       (float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale, const float *offset,  \
        size_t n))                                                                                                   \
+    /* bytes.c, not padded; out may be in: 255 - x where x >= from, else x */                                       \
+    K(void, invert_from, (uint8_t * out, const uint8_t *in, uint8_t from, size_t n))                                \
     /* reverses the order of bytes */                                                                               \
     K(void, mirror_row, (uint8_t * row, size_t n))
 

@@ -4,7 +4,7 @@
 
 static const nf_transform_type *const TYPES[] = {
     [NF_RANDOM_RESIZED_CROP] = &nf_crop_type, [NF_HORIZONTAL_FLIP] = &nf_flip_type, [NF_COLOR_JITTER] = &nf_jitter_type,
-    [NF_GRAYSCALE] = &nf_grayscale_type,      [NF_GAUSSIAN_BLUR] = &nf_blur_type,
+    [NF_GRAYSCALE] = &nf_grayscale_type,      [NF_GAUSSIAN_BLUR] = &nf_blur_type,   [NF_SOLARIZE] = &nf_solarize_type,
 };
 enum { KINDS = sizeof TYPES / sizeof *TYPES };
 

@@ -19,6 +19,7 @@ typedef struct nf_transform_type {
 } nf_transform_type;
 
 extern const nf_transform_type nf_crop_type, nf_flip_type, nf_jitter_type, nf_grayscale_type, nf_blur_type;
+extern const nf_transform_type nf_solarize_type;
 
 /* Parts of the types. */
 nf_status nf_check_range(nf_range range, const char *name, double least, double most);

@@ -31,6 +31,9 @@ void nf_view_load(nf_view *view);
 /* `spare` has become the image, of this size. */
 void nf_view_swap(nf_view *view, nf_extent extent);
 
+/* Have the images of a batch at least one pixel? */
+nf_status nf_check_images(nf_images shape);
+
 /* Runs `operation` on each image of a batch, in parallel, and writes the results, each out_size bytes, interleaved.
  * `room`: the largest extent on the way; `scratch_size`: bytes of view->scratch. */
 typedef void (*nf_view_operation)(nf_view *view, const void *arguments);

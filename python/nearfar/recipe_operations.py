@@ -208,6 +208,34 @@ class GaussianBlur(Operation):
 
 
 @dataclass(frozen=True)
+class Solarize(Operation):
+    """Values from `threshold` (0..256) on inverted, with probability `p`. Draws `solarize`: applied.
+
+    The second view of BYOL and MoCo v3 has it with p=0.2. Source: torchvision, `RandomSolarize`.
+
+    Examples
+    --------
+    >>> Solarize(p=0.2)
+    Solarize(threshold=128.0, p=0.2)
+    """
+
+    threshold: float = 128.0
+    p: float = 0.5
+
+    kind: ClassVar[int] = 5
+    field: ClassVar[str] = "solarize"
+    draw: ClassVar[Any] = _SWITCH
+
+    def __post_init__(self):
+        object.__setattr__(self, "threshold", number(self.threshold, "threshold"))
+        object.__setattr__(self, "p", number(self.p, "p"))
+        self._check()
+
+    def row(self, size=None):
+        return [self.kind, self.p, self.threshold]
+
+
+@dataclass(frozen=True)
 class Normalize:
     """(x / 255 - mean) / std: the last step of a recipe.
 

@@ -12,6 +12,7 @@ The one-image functions have torchvision's names. They take uint8 arrays (H, W),
 the same kind. Results equal those of Pillow 13 bit by bit, the Gaussian blur those of torchvision to one grey level.
 """
 
+from nearfar.clips import Clips
 from nearfar.image_operations import (
     adjust_brightness,
     adjust_contrast,
@@ -24,7 +25,8 @@ from nearfar.image_operations import (
     resized_crop,
     rgb_to_grayscale,
 )
-from nearfar.presets import MoCoV1, MoCoV2, SimCLR, SimSiam, SupCon
+from nearfar.photometry import solarize
+from nearfar.presets import BYOL, DINO, MoCoV1, MoCoV2, MoCoV3, SimCLR, SimSiam, SupCon, SwAV, VICReg
 from nearfar.recipe_operations import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -34,25 +36,33 @@ from nearfar.recipe_operations import (
     HorizontalFlip,
     Normalize,
     RandomResizedCrop,
+    Solarize,
 )
 from nearfar.recipes import MultiView, Recipe
 
 __all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
+    "BYOL",
+    "Clips",
     "ColorJitter",
+    "DINO",
     "GaussianBlur",
     "Grayscale",
     "HorizontalFlip",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "MoCoV1",
     "MoCoV2",
+    "MoCoV3",
     "MultiView",
     "Normalize",
     "RandomResizedCrop",
     "Recipe",
     "SimCLR",
     "SimSiam",
+    "Solarize",
     "SupCon",
+    "SwAV",
+    "VICReg",
     "adjust_brightness",
     "adjust_contrast",
     "adjust_hue",
@@ -63,4 +73,5 @@ __all__ = [
     "resize",
     "resized_crop",
     "rgb_to_grayscale",
+    "solarize",
 ]
