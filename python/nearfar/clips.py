@@ -167,8 +167,11 @@ def _sizes(image_size, count: int) -> np.ndarray:
     return np.broadcast_to(np.array(image_size, np.int64), (count, 2))
 
 
-def _as_images(clips: np.ndarray) -> np.ndarray:
-    return clips.reshape(-1, *clips.shape[2:])
+def _as_images(clips: np.ndarray):
+    """All frames, without a copy: a list of them where they are not in one piece."""
+    if clips.flags.c_contiguous:
+        return clips.reshape(-1, *clips.shape[2:])
+    return [frame for clip in clips for frame in clip]
 
 
 def _clips(views: np.ndarray, count: int, frames: int) -> np.ndarray:

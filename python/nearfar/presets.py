@@ -17,6 +17,7 @@ from nearfar.recipe_operations import (
     Operation,
     RandomResizedCrop,
     Range,
+    Solarize,
 )
 from nearfar.recipe_parts import MAX_VIEWS, Part
 from nearfar.recipes import Runs
@@ -221,3 +222,212 @@ class SupCon(MoCoV2):
     """
 
     blur: float = field(default=0.0, kw_only=True)
+
+
+@dataclass(frozen=True)
+class VICReg(_Symmetric):
+    """VICReg's recipe: SimCLR's with weaker colours, and solarisation before the blur. Arguments as in SimCLR.
+
+    Parameters
+    ----------
+    solarize : float
+        Probability.
+
+    References
+    ----------
+    Bardes et al., "VICReg: variance-invariance-covariance regularization", 2022; as in lightly.
+
+    Examples
+    --------
+    >>> print(VICReg(224))
+    VICReg: 2 views by
+      RandomResizedCrop(size=(224, 224), scale=(0.08, 1), ratio=(0.75, 1.33333), interpolation='bilinear')
+      HorizontalFlip(p=0.5)
+      ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.8, 1.2), hue=(-0.1, 0.1), p=0.8)
+      Grayscale(p=0.2)
+      Solarize(threshold=128, p=0.1)
+      GaussianBlur(sigma=(0.1, 2), kernel_size=None, p=0.5)
+      Normalize(mean=None, std=None)
+    """
+
+    strength: float = field(default=0.5, kw_only=True)
+    solarize: float = field(default=0.1, kw_only=True)
+
+    _factors: ClassVar[tuple[float, float, float, float]] = (0.8, 0.8, 0.4, 0.2)
+
+    def _colors(self, jitter, grayscale, blur):
+        solarize = Solarize(p=self.solarize)
+        self._set(solarize=solarize.p)
+        return jitter, grayscale, solarize, blur
+
+
+def _per_view(values, name: str, count: int) -> tuple[float, ...]:
+    if not isinstance(values, (tuple, list)) or len(values) != count:
+        raise ValueError(f"{name} must be {count} probabilities, got {values!r}")
+    return tuple(number(value, name) for value in values)
+
+
+@dataclass(frozen=True)
+class BYOL(_Preset):
+    """BYOL's recipe: two views that differ in blur and solarisation. Arguments as in SimCLR, but:
+
+    Parameters
+    ----------
+    blur, solarize : (float, float)
+        Probabilities for the first and the second view.
+
+    Notes
+    -----
+    Crops are bilinear, as in lightly; the paper resizes with interpolation="bicubic".
+
+    References
+    ----------
+    Grill et al., "Bootstrap your own latent", 2020, appendix B.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> augment = replace(BYOL(96), blur=(1.0, 0.0))
+    >>> augment.sample(1000, image_size=96)["blur"]["applied"].mean(axis=1).tolist()
+    [1.0, 0.0]
+    """
+
+    blur: tuple[float, float] = field(default=(1.0, 0.1), kw_only=True)
+    solarize: tuple[float, float] = field(default=(0.0, 0.2), kw_only=True)
+    views: int = field(default=2, init=False, repr=False, compare=False)
+
+    _factors: ClassVar[tuple[float, float, float, float]] = (0.4, 0.4, 0.2, 0.1)
+
+    def __post_init__(self):
+        *start, normal = self._start()
+        self._set(blur=_per_view(self.blur, "blur", 2), solarize=_per_view(self.solarize, "solarize", 2))
+        pairs = zip(self.blur, self.solarize, strict=True)
+        self._set_lists((*start, GaussianBlur(p=blur), Solarize(p=solarize), normal) for blur, solarize in pairs)
+
+
+@dataclass(frozen=True)
+class MoCoV3(BYOL):
+    """MoCo v3's recipe: BYOL's, arguments too.
+
+    References
+    ----------
+    Chen et al., "An empirical study of training self-supervised vision transformers", 2021.
+
+    Examples
+    --------
+    >>> augment = MoCoV3(224, scale=(0.2, 1.0))
+    >>> augment.blur, augment.solarize
+    ((1.0, 0.1), (0.0, 0.2))
+    """
+
+
+@dataclass(frozen=True)
+class _MultiCrop(_Preset):
+    """Two large views and several small ones of small parts: a call gives a list of two arrays."""
+
+    size: int | tuple[int, int] = 224
+    local_size: int | tuple[int, int] = field(default=96, kw_only=True)
+    local_scale: tuple[float, float] = field(default=(0.05, 0.14), kw_only=True)
+    local_views: int = field(default=6, kw_only=True)
+    views: int = field(init=False, repr=False, compare=False)
+
+    def _set_crops(self, large: list[tuple[Operation, ...]], local: tuple[Operation, ...]) -> None:
+        """Sets the lists of operations: two large views whose lists end with `large`, local ones' with `local`."""
+        crop, *start, normal = self._start()
+        local_crop = RandomResizedCrop(self.local_size, self.local_scale, self.ratio, self.interpolation)
+        local_views = integer(self.local_views, "local_views", 0, MAX_VIEWS - 1)
+        self._set(local_size=local_crop.size, local_scale=local_crop.scale)
+        self._set(local_views=local_views, views=2 + local_views)
+        lists = [(crop, *start, *end, normal) for end in large]
+        self._set_lists(lists + [(local_crop, *start, *local, normal)] * local_views)
+
+
+@dataclass(frozen=True)
+class SwAV(_MultiCrop):
+    """SwAV's recipe: two large views, and small ones of small parts. Arguments as in SimCLR, and:
+
+    Parameters
+    ----------
+    size, local_size : int or (int, int)
+        Of the two large views and of the small ones.
+    scale, local_scale : (float, float)
+        Of their crops.
+    local_views : int
+        Number of small views.
+
+    References
+    ----------
+    Caron et al., "Unsupervised learning of visual features by contrasting cluster assignments", 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [views.shape for views in SwAV(64, local_size=32)(np.zeros((4, 80, 90, 3), np.uint8))]
+    [(2, 4, 64, 64, 3), (6, 4, 32, 32, 3)]
+    """
+
+    scale: tuple[float, float] = field(default=(0.14, 1.0), kw_only=True)
+    blur: float = field(default=0.5, kw_only=True)
+
+    def __post_init__(self):
+        blur = GaussianBlur(p=self.blur)
+        self._set(blur=blur.p)
+        self._set_crops([(blur,)] * 2, (blur,))
+
+
+@dataclass(frozen=True)
+class DINO(_MultiCrop):
+    """DINO's recipe: two large views that differ in blur and solarisation, and small ones. Arguments as in SwAV, but:
+
+    Parameters
+    ----------
+    blur, solarize : (float, float, float)
+        Probabilities for the first large view, the second, and the small ones.
+
+    References
+    ----------
+    Caron et al., "Emerging properties in self-supervised vision transformers", 2021; the authors' code, as in lightly.
+
+    Examples
+    --------
+    >>> print(DINO(local_views=8))
+    DINO: 10 views
+      view 1 by
+        RandomResizedCrop(size=(224, 224), scale=(0.4, 1), ratio=(0.75, 1.33333), interpolation='bicubic')
+        HorizontalFlip(p=0.5)
+        ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.8, 1.2), hue=(-0.1, 0.1), p=0.8)
+        Grayscale(p=0.2)
+        GaussianBlur(sigma=(0.1, 2), kernel_size=None, p=1)
+        Solarize(threshold=128, p=0)
+        Normalize(mean=None, std=None)
+      view 2 by
+        RandomResizedCrop(size=(224, 224), scale=(0.4, 1), ratio=(0.75, 1.33333), interpolation='bicubic')
+        HorizontalFlip(p=0.5)
+        ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.8, 1.2), hue=(-0.1, 0.1), p=0.8)
+        Grayscale(p=0.2)
+        GaussianBlur(sigma=(0.1, 2), kernel_size=None, p=0.1)
+        Solarize(threshold=128, p=0.2)
+        Normalize(mean=None, std=None)
+      views 3 to 10 by
+        RandomResizedCrop(size=(96, 96), scale=(0.05, 0.4), ratio=(0.75, 1.33333), interpolation='bicubic')
+        HorizontalFlip(p=0.5)
+        ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.8, 1.2), hue=(-0.1, 0.1), p=0.8)
+        Grayscale(p=0.2)
+        GaussianBlur(sigma=(0.1, 2), kernel_size=None, p=0.5)
+        Solarize(threshold=128, p=0)
+        Normalize(mean=None, std=None)
+    """
+
+    scale: tuple[float, float] = field(default=(0.4, 1.0), kw_only=True)
+    local_scale: tuple[float, float] = field(default=(0.05, 0.4), kw_only=True)
+    interpolation: str = field(default="bicubic", kw_only=True)
+    strength: float = field(default=0.5, kw_only=True)
+    blur: tuple[float, float, float] = field(default=(1.0, 0.1, 0.5), kw_only=True)
+    solarize: tuple[float, float, float] = field(default=(0.0, 0.2, 0.0), kw_only=True)
+
+    _factors: ClassVar[tuple[float, float, float, float]] = (0.8, 0.8, 0.4, 0.2)
+
+    def __post_init__(self):
+        self._set(blur=_per_view(self.blur, "blur", 3), solarize=_per_view(self.solarize, "solarize", 3))
+        ends = [(GaussianBlur(p=b), Solarize(p=s)) for b, s in zip(self.blur, self.solarize, strict=True)]
+        self._set_crops(ends[:2], ends[2])

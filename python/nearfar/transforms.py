@@ -42,14 +42,14 @@ from nearfar.recipes import MultiView, Recipe
 
 __all__ = [
     "BYOL",
+    "DINO",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "Clips",
     "ColorJitter",
-    "DINO",
     "GaussianBlur",
     "Grayscale",
     "HorizontalFlip",
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
     "MoCoV1",
     "MoCoV2",
     "MoCoV3",
