@@ -128,11 +128,11 @@ class Clips:
         if views * frames > MAX_VIEWS:
             raise ValueError(f"views x frames must be <= {MAX_VIEWS} with per_frame, got {views} x {frames}")
         # frame t's views are numbered from t V on, so that frame 0 has the draws of a clip changed as one
-        drawn = [
-            self.recipe._joined([part.draw(images, indices, seed, epoch, t * views) for part in self.recipe._parts])
-            for t in range(frames)
-        ]
-        return np.stack(drawn, axis=2)
+        params = np.zeros((views, len(sizes), frames), self.dtype)
+        for t in range(frames):
+            drawn = [part.draw(images, indices, seed, epoch, t * views) for part in self.recipe._parts]
+            params[:, :, t] = self.recipe._joined(drawn)
+        return params
 
     def _make(self, clips, params, out, layout, dtype):
         form, (count, frames) = Form.of(layout, dtype), clips.shape[:2]

@@ -256,7 +256,12 @@ class Runs:
 
     def _joined(self, records: list[np.ndarray]) -> np.ndarray:
         """The parts' records in one array (V, ...)."""
-        return np.concatenate([converted(part, self.dtype) for part in records]) if len(records) > 1 else records[0]
+        if len(records) == 1:
+            return records[0]
+        joined = np.zeros((self._count, *records[0].shape[1:]), self.dtype)  # np.concatenate would change the dtype
+        for part, drawn in zip(self._parts, records, strict=True):
+            joined[part.first_view : part.first_view + part.views] = converted(drawn, self.dtype)
+        return joined
 
     def _split(self, params: np.ndarray) -> list[np.ndarray]:
         """Parameters (V, ...) as records of each part."""
