@@ -29,6 +29,10 @@ class Operation:
         """The numbers that describe it; `size`: what the recipe makes."""
         raise NotImplementedError
 
+    def out_size(self, size):
+        """(height, width) of what it makes of an image of `size`, which is None if not known; None if that matters."""
+        return size
+
     def _check(self):
         _core.check_transforms(rows_of([self], (16384, 16384)))
 
@@ -81,6 +85,9 @@ class RandomResizedCrop(Operation):
         object.__setattr__(self, "scale", range_of(self.scale, "scale"))
         object.__setattr__(self, "ratio", range_of(self.ratio, "ratio"))
         self._check()
+
+    def out_size(self, size):
+        return self.size
 
     def row(self, size=None):
         return [self.kind, 1.0, *self.size, *self.scale, *self.ratio, interpolation_of(self.interpolation)]

@@ -143,10 +143,12 @@ class Part:
         return crops[-1] if crops else None
 
     def view_size(self, image_size=None) -> tuple[int, int]:
-        crop = self.last_crop
-        if crop is None and image_size is None:
+        size = None if image_size is None else size_of(tuple(image_size))
+        for operation in self.steps:
+            size = operation.out_size(size)
+        if size is None:
             raise ValueError("the size of the views depends on the images': this recipe has no RandomResizedCrop")
-        return size_of(crop.size if crop is not None else tuple(image_size))
+        return size
 
     def rows(self, image_size) -> np.ndarray:
         return rows_of(self.steps, self.view_size(image_size))
@@ -161,6 +163,8 @@ class Part:
         fields: dict[str, Any] = {}
         seen: dict[str, int] = {}
         for operation in self.steps:
+            if operation.draw.itemsize == 0:
+                continue
             seen[operation.field] = seen.get(operation.field, 0) + 1
             name = operation.field if seen[operation.field] == 1 else f"{operation.field}_{seen[operation.field]}"
             fields[name] = operation.draw
