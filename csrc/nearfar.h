@@ -429,9 +429,16 @@ typedef struct nf_blur_draw {
     uint8_t applied, unused[7];
 } nf_blur_draw;
 
+typedef enum nf_pixel_type { /* of the images that a recipe works on, and what 1 is for mean and std */
+                             NF_PIXEL_BYTE = 0,  /* uint8_t, 255 */
+                             NF_PIXEL_SHORT = 1, /* uint16_t, 65535 */
+                             NF_PIXEL_FLOAT = 2, /* float, 1 */
+} nf_pixel_type;
+
 typedef struct nf_recipe {
     const nf_transform *transforms;
     int64_t count, views, channels;
+    nf_pixel_type pixel_type;
     int64_t first_view;       /* draws depend on a view's number: first_view, first_view + 1, ... */
     const double *mean, *std; /* (channels): views of floats are normalised as by nf_normalize */
 } nf_recipe;
@@ -447,7 +454,7 @@ typedef enum nf_view_layout {
 } nf_view_layout;
 
 typedef struct nf_image {
-    const uint8_t *pixels; /* (height, width, channels) */
+    const void *pixels; /* (height, width, channels) of the recipe's pixel_type */
     int64_t height, width;
 } nf_image;
 
@@ -471,7 +478,10 @@ nf_status nf_recipe_sample(void *records, const nf_recipe *recipe, const nf_imag
                            int64_t count, uint64_t seed, uint32_t epoch);
 
 /* Makes the views that records describe, in an array of the given type and layout. Records are checked: those that were
- * not drawn for these images are errors if they can't be carried out. All views must have the same size. */
+ * not drawn for these images are errors if they can't be carried out. All views must have the same size.
+ *
+ * Images of uint16_t or float can be cropped and resized by bilinear or bicubic filters, flipped from left to right,
+ * and normalised to float views: all in single precision, nothing rounded on the way. Float pixels must be finite. */
 nf_status nf_recipe_apply(void *views, nf_view_type type, nf_view_layout layout, const nf_recipe *recipe,
                           const nf_image *images, const void *records, int64_t count);
 

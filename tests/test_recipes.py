@@ -294,7 +294,11 @@ def test_probabilities_zero_and_one():
         (lambda: T.Recipe(["flip"]), TypeError, "operations"),
         (lambda: T.Recipe([], views=0), ValueError, "views"),
         (lambda: T.Recipe([T.HorizontalFlip()] * 65)(IMAGES), ValueError, "up to 64 operations"),
-        (lambda: T.SimCLR(32)(IMAGES.astype(np.float32)), TypeError, "images must be uint8, got float32"),
+        (
+            lambda: T.SimCLR(32)(IMAGES.astype(np.float64)),
+            TypeError,
+            "uint8, uint16 or float32, got float64",
+        ),
         (lambda: T.SimCLR(32)([IMAGES[0].astype(int)]), TypeError, "uint8"),
         (lambda: T.SimCLR(32)(IMAGES[0, 0]), ValueError, "images must be"),
         (lambda: T.SimCLR(32)([IMAGES]), ValueError, "each image"),

@@ -123,6 +123,7 @@ typedef struct image_list {
     nf_image *images;
     PyObject *owner; /* keeps the pixels alive */
     int64_t count, channels;
+    int type; /* NPY_UINT8, NPY_UINT16 or NPY_FLOAT32 */
 } image_list;
 
 static void release_images(image_list *list) {
@@ -135,24 +136,50 @@ static bool has_contiguous_images(PyObject *object) {
     if (!PyArray_Check(object))
         return false;
     PyArrayObject *array = (PyArrayObject *)object;
-    if (PyArray_TYPE(array) != NPY_UINT8 || PyArray_NDIM(array) != 4)
+    if (PyArray_NDIM(array) != 4 || !PyArray_ISALIGNED(array) || !PyArray_ISNOTSWAPPED(array))
         return false;
-    npy_intp size = 1;
+    npy_intp size = PyArray_ITEMSIZE(array);
     for (int i = 3; i > 0; size *= PyArray_DIM(array, i--))
         if (PyArray_DIM(array, i) != 1 && PyArray_STRIDE(array, i) != size)
             return false;
     return true;
 }
 
+/* `object` as contiguous images of one of the three types, a new reference; `type`: -1, or the type that it must have.
+ */
+static PyArrayObject *any_images(PyObject *object, const char *name, int *type, nf_images *shape, int ndim) {
+    int own = PyArray_Check(object) ? PyArray_TYPE((PyArrayObject *)object) : NPY_UINT8;
+    if (own != NPY_UINT16 && own != NPY_FLOAT32)
+        own = NPY_UINT8;
+    if (*type >= 0 && own != *type) {
+        PyErr_SetString(PyExc_TypeError, "images must have the same dtype");
+        return NULL;
+    }
+    *type = own;
+    if (own == NPY_UINT8)
+        return nf_images_input(object, name, shape, ndim == 4 ? 4 : 2, ndim);
+    PyArrayObject *images = nf_input(object, name, own, ndim == 4 ? 4 : 2, ndim);
+    if (images) {
+        const npy_intp *dims = PyArray_DIMS(images);
+        int own_ndim = PyArray_NDIM(images);
+        *shape = own_ndim == 4 ? (nf_images){dims[0], dims[1], dims[2], dims[3]}
+                               : (nf_images){1, dims[0], dims[1], own_ndim == 3 ? dims[2] : 1};
+    }
+    return images;
+}
+
 static bool read_image_array(image_list *list, PyObject *object) {
     nf_images shape;
-    if (has_contiguous_images(object)) {
+    list->type = PyArray_Check(object) ? PyArray_TYPE((PyArrayObject *)object) : -1;
+    bool known = list->type == NPY_UINT8 || list->type == NPY_UINT16 || list->type == NPY_FLOAT32;
+    if (known && has_contiguous_images(object)) {
         PyArrayObject *array = (PyArrayObject *)object;
         shape = (nf_images){PyArray_DIM(array, 0), PyArray_DIM(array, 1), PyArray_DIM(array, 2), PyArray_DIM(array, 3)};
         Py_INCREF(object);
         list->owner = object;
     } else {
-        list->owner = (PyObject *)nf_images_input(object, "images", &shape, 4, 4);
+        list->type = -1;
+        list->owner = (PyObject *)any_images(object, "images", &list->type, &shape, 4);
     }
     if (!list->owner)
         return false;
@@ -169,6 +196,7 @@ static bool read_image_array(image_list *list, PyObject *object) {
 }
 
 static bool read_image_list(image_list *list, PyObject *object) {
+    list->type = -1;
     list->count = PyList_Size(object);
     list->owner = PyList_New(list->count);
     if (!list->owner)
@@ -179,7 +207,7 @@ static bool read_image_list(image_list *list, PyObject *object) {
     for (int64_t n = 0; n < list->count; n++) {
         nf_images shape;
         PyObject *item = PyList_GetItem(object, n); /* borrowed; NULL if the list has shrunk meanwhile */
-        PyArrayObject *image = item ? nf_images_input(item, "each image", &shape, 2, 3) : NULL;
+        PyArrayObject *image = item ? any_images(item, "each image", &list->type, &shape, 3) : NULL;
         if (!image)
             return false;
         PyList_SetItem(list->owner, n, (PyObject *)image);
@@ -219,10 +247,12 @@ static PyArrayObject *output(PyObject *object, const npy_intp dims[5], int type,
                          (Py_ssize_t)dims[1], (Py_ssize_t)dims[2], (Py_ssize_t)dims[3], (Py_ssize_t)dims[4]);
             return NULL;
         }
-    const uint8_t *begin = PyArray_DATA(out), *end = begin + PyArray_NBYTES(out);
+    const char *begin = PyArray_DATA(out), *end = begin + PyArray_NBYTES(out);
+    int64_t item = list->type == NPY_FLOAT32 ? 4 : list->type == NPY_UINT16 ? 2 : 1;
     for (int64_t n = 0; n < list->count; n++) {
         const nf_image *image = &list->images[n];
-        if (image->pixels < end && begin < image->pixels + image->height * image->width * list->channels) {
+        const char *pixels = image->pixels;
+        if (pixels < end && begin < pixels + image->height * image->width * list->channels * item) {
             PyErr_SetString(PyExc_ValueError, "out must not overlap the images");
             return NULL;
         }
@@ -267,6 +297,9 @@ static PyObject *recipe_apply(PyObject *module, PyObject *arguments) {
     if (!read_images(&list, images_object))
         return NULL;
     recipe.channels = list.channels;
+    recipe.pixel_type = list.type == NPY_FLOAT32  ? NF_PIXEL_FLOAT
+                        : list.type == NPY_UINT16 ? NF_PIXEL_SHORT
+                                                  : NF_PIXEL_BYTE;
     PyArrayObject *mean = nf_channel_input(mean_object, "mean", list.channels);
     PyArrayObject *std = mean ? nf_channel_input(std_object, "std", list.channels) : NULL, *out = NULL;
     void *records = NULL;

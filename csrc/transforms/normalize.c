@@ -3,13 +3,14 @@
 #include <math.h>
 #include <string.h>
 
-nf_status nf_normalize_weights(float *scale, float *offset, const double *mean, const double *std, int64_t channels) {
+nf_status nf_normalize_weights(float *scale, float *offset, const double *mean, const double *std, int64_t channels,
+                               double full) {
     for (int64_t c = 0; c < channels; c++) {
         if (!isfinite(mean[c]))
             return nf_fail(NF_BAD_VALUE, "mean must be finite, got %g", mean[c]);
         if (!(std[c] >= 1e-6 && isfinite(std[c])))
             return nf_fail(NF_BAD_VALUE, "std must be finite and >= 1e-6, got %g", std[c]);
-        scale[c] = (float)(1 / (255 * std[c]));
+        scale[c] = (float)(1 / (full * std[c]));
         offset[c] = (float)(-mean[c] / std[c]);
         if (!isfinite(offset[c]))
             return nf_fail(NF_BAD_VALUE, "mean / std must be finite in float32, got %g / %g", mean[c], std[c]);
@@ -79,7 +80,7 @@ nf_status nf_normalize(float *out, const uint8_t *images, nf_images shape, const
     job.scale = weights;
     job.offset = job.scale + shape.channels;
     int workers = nf_workers(shape.count);
-    nf_status status = nf_normalize_weights(job.scale, job.offset, mean, std, shape.channels);
+    nf_status status = nf_normalize_weights(job.scale, job.offset, mean, std, shape.channels, 255);
     if (status == NF_OK)
         status = nf_views_alloc(job.views, &memory, workers, (nf_extent){shape.height, shape.width}, shape.channels, 0);
     if (status == NF_OK) {

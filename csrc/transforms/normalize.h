@@ -4,8 +4,9 @@
 
 #include "view.h"
 
-/* (x / 255 - mean) / std = x scale + offset, by channel; scale and offset: (channels). */
-nf_status nf_normalize_weights(float *scale, float *offset, const double *mean, const double *std, int64_t channels);
+/* (x / full - mean) / std = x scale + offset, by channel; scale and offset: (channels). */
+nf_status nf_normalize_weights(float *scale, float *offset, const double *mean, const double *std, int64_t channels,
+                               double full);
 
 /* Writes the view, interleaved. */
 void nf_view_normalize(float *out, nf_view *view, const float *scale, const float *offset);

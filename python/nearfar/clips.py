@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearfar.arguments import integer, size_of
-from nearfar.recipe_parts import MAX_VIEWS, Form, Images, read_indices, read_seed
+from nearfar.recipe_parts import MAX_VIEWS, PIXELS, Form, Images, read_indices, read_seed
 from nearfar.recipes import Runs
 
 
@@ -54,6 +54,7 @@ class Clips:
         Parameters
         ----------
         clips : uint8 array (N, T, H, W, C)
+            Or uint16 or float32, as for a recipe.
         seed, epoch
             As for a recipe.
         indices : integers (N,), optional
@@ -156,8 +157,8 @@ class Clips:
 
 def _read(clips) -> np.ndarray:
     clips = np.asarray(clips)
-    if clips.dtype != np.uint8:
-        raise TypeError(f"clips must be uint8, got {clips.dtype}")
+    if clips.dtype not in PIXELS:
+        raise TypeError(f"clips must be uint8, uint16 or float32, got {clips.dtype}")
     if clips.ndim != 5 or 0 in clips.shape:
         raise ValueError(f"clips must be (N, T, H, W, C), each at least 1, got shape {clips.shape}")
     return clips

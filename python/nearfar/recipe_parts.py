@@ -14,12 +14,13 @@ from nearfar.recipe_operations import Normalize, Operation, RandomResizedCrop, r
 
 MAX_VIEWS = 4096
 LAYOUTS = ("nhwc", "nchw")
+PIXELS = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 
 class Images(NamedTuple):
     """Images as the core takes them, with their heights and widths (N, 2) and number of channels."""
 
-    pixels: Any  # uint8 array (N, H, W, C), or a list of arrays
+    pixels: Any  # array (N, H, W, C) of one of PIXELS, or a list of arrays
     sizes: np.ndarray
     channels: int
 
@@ -32,8 +33,8 @@ class Images(NamedTuple):
         if isinstance(images, (list, tuple)):
             return cls._of_list([np.asarray(image) for image in images])
         images = np.asarray(images)
-        if images.dtype != np.uint8:
-            raise TypeError(f"images must be uint8, got {images.dtype}")
+        if images.dtype not in PIXELS:
+            raise TypeError(f"images must be uint8, uint16 or float32, got {images.dtype}")
         if images.ndim not in (3, 4):
             raise ValueError(f"images must be (N, H, W, C), (N, H, W) or a list of images, got shape {images.shape}")
         if len(images) == 0:
@@ -48,8 +49,8 @@ class Images(NamedTuple):
         if not images:
             raise ValueError("images must hold at least one image")
         for image in images:
-            if image.dtype != np.uint8:
-                raise TypeError(f"images must be uint8, got {image.dtype}")
+            if image.dtype not in PIXELS:
+                raise TypeError(f"images must be uint8, uint16 or float32, got {image.dtype}")
             if image.ndim not in (2, 3):
                 raise ValueError(f"each image must be (H, W) or (H, W, C), got shape {image.shape}")
         sizes = np.array([image.shape[:2] for image in images], np.int64)

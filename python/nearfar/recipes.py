@@ -79,7 +79,9 @@ class Runs:
         Parameters
         ----------
         images : uint8 array (N, H, W, C) or (N, H, W), or a list of uint8 arrays (H, W, C) or (H, W) of any sizes
-            A memory-mapped file is read where the views need it, and not copied.
+            A memory-mapped file is read where the views need it, and not copied. Arrays of uint16 (0..65535) or of
+            float32 (finite; 0..1 is what mean and std are for) can be cropped, flipped from left to right and
+            normalised, but nothing else: all in float32, with nothing rounded on the way.
         seed : int
             0..2^64 - 1
         epoch : int
@@ -102,7 +104,7 @@ class Runs:
         Raises
         ------
         TypeError
-            If the images are not uint8, or `out` not of `dtype`.
+            If the images are of another type, or `out` is not of `dtype`.
         ValueError
             If shapes or values do not fit.
         """

@@ -98,6 +98,23 @@ def a_recipe(rng):
     return preset((a_length(rng), a_length(rng)), flip=near(0.5, rng), strength=near(1.0, rng))
 
 
+def a_deep_recipe(rng):
+    """One of what works on images of more than 8 bits."""
+    kinds = [(T.RandomResizedCrop, T.HorizontalFlip)[i] for i in rng.integers(2, size=rng.integers(0, 4))]
+    return T.Recipe([an_operation(kind, rng) for kind in kinds], views=int(rng.integers(1, 4)))
+
+
+def deepened(images, rng):
+    """Images of bytes as ones of uint16 or float32."""
+    if isinstance(images, list):
+        of_floats = rng.random() < 0.5
+        return [np.float32(image) if of_floats else np.uint16(image) * np.uint16(257) for image in images]
+    deep = images.astype(np.float32)
+    if rng.random() < 0.05:
+        deep.flat[rng.integers(deep.size)] = ODD[rng.integers(len(ODD))]
+    return deep
+
+
 def some_images(rng):
     channels = int(rng.choice([1, 2, 3, 4], p=[0.25, 0.1, 0.55, 0.1]))
     count = int(rng.integers(1, 5))
@@ -120,6 +137,8 @@ def same(a, b) -> bool:
 def views_of_a_recipe(rng) -> None:
     """A recipe on images: what it promises, or a refusal."""
     recipe, images = a_recipe(rng), some_images(rng)
+    if rng.random() < 0.15:
+        recipe, images = a_deep_recipe(rng), deepened(images, rng)
     where = {"seed": int(rng.integers(2**63)), "epoch": int(rng.integers(2**32))}
     form = {"layout": str(rng.choice(["nhwc", "nchw"])), "dtype": (np.float32, np.uint8)[rng.integers(2)]}
     before = zlib.crc32(b"".join(image.tobytes() for image in images))
