@@ -11,8 +11,8 @@ static const float LARGEST = 1e30f; /* leaves room for the filters and for 1 / s
 nf_status nf_deep_check(const nf_recipe *recipe) {
     for (int64_t i = 0; i < recipe->count; i++) {
         const nf_transform *transform = &recipe->transforms[i];
-        bool filtered = transform->kind == NF_RANDOM_RESIZED_CROP && (transform->crop.interpolation == NF_BILINEAR ||
-                                                                      transform->crop.interpolation == NF_BICUBIC);
+        bool filtered = transform->kind == NF_RANDOM_RESIZED_CROP &&
+                        (transform->crop.interpolation == NF_BILINEAR || transform->crop.interpolation == NF_BICUBIC);
         if (!filtered && transform->kind != NF_HORIZONTAL_FLIP)
             return nf_fail(NF_BAD_VALUE, "images of uint16 or float32 can be cropped (bilinear or bicubic), flipped "
                                          "from left to right and normalised; all else needs uint8");

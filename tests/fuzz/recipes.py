@@ -111,7 +111,8 @@ def deepened(images, rng):
         return [np.float32(image) if of_floats else np.uint16(image) * np.uint16(257) for image in images]
     deep = images.astype(np.float32)
     if rng.random() < 0.05:
-        deep.flat[rng.integers(deep.size)] = ODD[rng.integers(len(ODD))]
+        with np.errstate(over="ignore"):
+            deep.flat[rng.integers(deep.size)] = ODD[rng.integers(len(ODD))]
     return deep
 
 
