@@ -32,6 +32,21 @@ static nf_transform read_transform(const double *row) {
         transform.blur.sigma = (nf_range){field[2], field[3]};
     } else if (transform.kind == NF_SOLARIZE) {
         transform.solarize.threshold = field[0];
+    } else if (transform.kind == NF_POSTERIZE) {
+        transform.posterize.bits = whole(field[0]);
+    } else if (transform.kind == NF_SHARPNESS) {
+        transform.sharpness.factor = (nf_range){field[0], field[1]};
+    } else if (transform.kind == NF_PILLOW_BLUR) {
+        transform.pillow_blur.radius = (nf_range){field[0], field[1]};
+    } else if (transform.kind == NF_GAUSSIAN_NOISE) {
+        transform.noise.mean = field[0];
+        transform.noise.sigma = (nf_range){field[1], field[2]};
+    } else if (transform.kind == NF_CUTOUT) {
+        transform.cutout.height = whole(field[0]);
+        transform.cutout.width = whole(field[1]);
+        transform.cutout.fill = whole(field[2]);
+    } else if (transform.kind == NF_JIGSAW) {
+        transform.jigsaw.grid = whole(field[0]);
     }
     return transform;
 }

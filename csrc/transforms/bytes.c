@@ -29,3 +29,17 @@ void nf_view_map_bytes(nf_view *view, nf_byte_operation operation, const void *a
     nf_view_load(view);
     operation(view->pixels, view->pixels, view->stride * (size_t)view->channels, arguments);
 }
+
+void nf_look_up(uint8_t *out, const uint8_t *in, size_t n, const void *table) {
+    nf_kernel->look_up(out, in, table, n);
+}
+
+void nf_view_map_channels(nf_view *view, bool (*make_table)(uint8_t table[256], const uint8_t *plane, size_t n)) {
+    nf_view_load(view);
+    size_t n = (size_t)(view->height * view->width);
+    for (size_t c = 0; c < (size_t)view->channels; c++) {
+        uint8_t table[256], *plane = view->pixels + c * view->stride;
+        if (make_table(table, plane, n))
+            nf_kernel->look_up(plane, plane, table, n);
+    }
+}

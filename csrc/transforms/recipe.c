@@ -4,8 +4,21 @@
 #include "transform.h"
 
 static const nf_transform_type *const TYPES[] = {
-    [NF_RANDOM_RESIZED_CROP] = &nf_crop_type, [NF_HORIZONTAL_FLIP] = &nf_flip_type, [NF_COLOR_JITTER] = &nf_jitter_type,
-    [NF_GRAYSCALE] = &nf_grayscale_type,      [NF_GAUSSIAN_BLUR] = &nf_blur_type,   [NF_SOLARIZE] = &nf_solarize_type,
+    [NF_RANDOM_RESIZED_CROP] = &nf_crop_type,
+    [NF_HORIZONTAL_FLIP] = &nf_flip_type,
+    [NF_COLOR_JITTER] = &nf_jitter_type,
+    [NF_GRAYSCALE] = &nf_grayscale_type,
+    [NF_GAUSSIAN_BLUR] = &nf_blur_type,
+    [NF_SOLARIZE] = &nf_solarize_type,
+    [NF_POSTERIZE] = &nf_posterize_type,
+    [NF_INVERT] = &nf_invert_type,
+    [NF_AUTOCONTRAST] = &nf_autocontrast_type,
+    [NF_EQUALIZE] = &nf_equalize_type,
+    [NF_SHARPNESS] = &nf_sharpness_type,
+    [NF_PILLOW_BLUR] = &nf_pillow_blur_type,
+    [NF_GAUSSIAN_NOISE] = &nf_noise_type,
+    [NF_CUTOUT] = &nf_cutout_type,
+    [NF_JIGSAW] = &nf_jigsaw_type,
 };
 enum { KINDS = sizeof TYPES / sizeof *TYPES };
 

@@ -79,6 +79,7 @@ static void map_one(void *context, int64_t task, int worker) {
     nf_images shape = job->shape;
     nf_view *view = &job->views[worker];
     view->channels = shape.channels;
+    view->number = task;
     nf_view_start(view, job->images + task * shape.height * shape.width * shape.channels,
                   (nf_extent){shape.height, shape.width});
     job->operation(view, job->arguments);

@@ -18,6 +18,7 @@ typedef struct nf_view {
     uint8_t *pixels, *spare;
     size_t stride;
     int64_t height, width, channels;
+    int64_t number; /* of the image in the batch of nf_map_images */
     void *scratch;
 } nf_view;
 
