@@ -7,7 +7,7 @@ import math
 import nearfar as nf
 import numpy as np
 import pytest
-from nearfar import photometry, recipe_operations
+from nearfar import photometry, recipe_operations, recipe_photometry
 from nearfar import transforms as T
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from reference import photometry as twin
@@ -46,7 +46,9 @@ def by_pillow(operation, image):
     return np.asarray(result).reshape(height, width, channels)
 
 
-@pytest.mark.parametrize("module", (photometry, recipe_operations), ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", (photometry, recipe_operations, recipe_photometry), ids=lambda module: module.__name__
+)
 def test_examples_in_docstrings(module):
     assert doctest.testmod(module).failed == 0
 

@@ -369,8 +369,8 @@ class Recipe(Runs):
     Parameters
     ----------
     operations : sequence
-        Of RandomResizedCrop, HorizontalFlip, ColorJitter, Grayscale, GaussianBlur, Solarize, in the order in which
-        they work; a Normalize may come last, and is there with its defaults otherwise.
+        Of the operations in nearfar.transforms (RandomResizedCrop, HorizontalFlip, ColorJitter, Solarize, ...), in the
+        order in which they work; a Normalize may come last, and is there with its defaults otherwise.
     views : int
         1..4096
 

@@ -43,22 +43,24 @@ from nearfar.presets import BYOL, DINO, MoCoV1, MoCoV2, MoCoV3, SimCLR, SimSiam,
 from nearfar.recipe_operations import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Autocontrast,
     ColorJitter,
-    Cutout,
-    Equalize,
     GaussianBlur,
-    GaussianNoise,
     Grayscale,
     HorizontalFlip,
+    Normalize,
+    RandomResizedCrop,
+    Solarize,
+)
+from nearfar.recipe_photometry import (
+    Autocontrast,
+    Cutout,
+    Equalize,
+    GaussianNoise,
     Invert,
     Jigsaw,
-    Normalize,
     PillowGaussianBlur,
     Posterize,
-    RandomResizedCrop,
     Sharpness,
-    Solarize,
 )
 from nearfar.recipes import MultiView, Recipe
 
