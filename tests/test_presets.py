@@ -29,6 +29,7 @@ PRESETS = {
     "SimSiam": T.SimSiam(32, views=4),
     "SupCon": T.SupCon(32),
     "VICReg": T.VICReg(32),
+    "PIRL": T.PIRL(33),
 }
 
 
@@ -73,6 +74,7 @@ GOLDEN = {
     "SimSiam": "e795e68de7a6fd21",
     "SupCon": "6c33547f39ef14fa",
     "VICReg": "ab668c53161d621a",
+    "PIRL": "3a77f0148ae90e7c",
 }
 
 
@@ -129,6 +131,20 @@ def test_sample_and_apply(name, tmp_path):
     params["flip"]["applied"] ^= True
     changed = arrays(augment.apply(IMAGES, params))
     assert all((a != b).any() for a, b in zip(changed, arrays(augment(IMAGES, seed=3, epoch=1)), strict=True))
+
+
+def test_pirl():
+    """The first view is the plain one, the second a crop of it in tiles that have changed places."""
+    augment = T.PIRL(48, grid=4, flip=0, jitter=0, grayscale=0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    images = RNG.integers(0, 256, (5, 48, 48, 3), np.uint8)
+    params = augment.sample(images, seed=3)
+    whole, tiles = augment.apply(images, params, dtype=np.uint8)
+    np.testing.assert_array_equal(whole, images)
+    for n in range(5):
+        np.testing.assert_array_equal(tiles[n], T.jigsaw(images[n], params["jigsaw"]["order"][1, n, :16], 4))
+    np.testing.assert_array_equal(T.PIRL(33)(IMAGES)[0], T.PIRL(33).plain(IMAGES))
+    with pytest.raises(ValueError, match="size must be multiples of grid, 3"):
+        T.PIRL(64)
 
 
 def names(operations):

@@ -20,6 +20,7 @@ from nearfar.recipe_operations import (
     Solarize,
 )
 from nearfar.recipe_parts import MAX_VIEWS, Part
+from nearfar.recipe_photometry import Jigsaw
 from nearfar.recipes import Runs
 
 
@@ -431,3 +432,56 @@ class DINO(_MultiCrop):
         self._set(blur=_per_view(self.blur, "blur", 3), solarize=_per_view(self.solarize, "solarize", 3))
         ends = [(GaussianBlur(p=b), Solarize(p=s)) for b, s in zip(self.blur, self.solarize, strict=True)]
         self._set_crops(ends[:2], ends[2])
+
+
+@dataclass(frozen=True)
+class PIRL(_Preset):
+    """PIRL's recipe: the image itself, and a crop of it in shuffled tiles. Arguments as in SimCLR, but:
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Multiples of `grid`. The default is three tiles of 21 pixels.
+    grid : int
+        Tiles across and down, 1..8.
+
+    Notes
+    -----
+    The first view is the largest box of the views' ratio in the centre, resized; where the image has that ratio but for
+    a pixel, its place may differ by one.
+
+    References
+    ----------
+    Misra and van der Maaten, "Self-supervised learning of pretext-invariant representations", 2020; as in lightly.
+
+    Examples
+    --------
+    >>> print(PIRL())
+    PIRL: 2 views
+      view 1 by
+        RandomResizedCrop(size=(63, 63), scale=(1, 1), ratio=(1, 1), interpolation='bilinear')
+        Normalize(mean=None, std=None)
+      view 2 by
+        RandomResizedCrop(size=(63, 63), scale=(0.08, 1), ratio=(0.75, 1.33333), interpolation='bilinear')
+        HorizontalFlip(p=0.5)
+        ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.6, 1.4), hue=(-0.4, 0.4), p=0.8)
+        Grayscale(p=0.2)
+        Jigsaw(grid=3, p=1)
+        Normalize(mean=None, std=None)
+    """
+
+    size: int | tuple[int, int] = 63
+    grid: int = field(default=3, kw_only=True)
+    views: int = field(default=2, init=False, repr=False, compare=False)
+
+    _factors: ClassVar[tuple[float, float, float, float]] = (0.4, 0.4, 0.4, 0.4)
+
+    def __post_init__(self):
+        crop, *start, normal = self._start()
+        height, width = crop.size
+        jigsaw = Jigsaw(self.grid)
+        if height % jigsaw.grid or width % jigsaw.grid:
+            raise ValueError(f"size must be multiples of grid, {jigsaw.grid}, got {crop.size}")
+        whole = RandomResizedCrop(crop.size, (1.0, 1.0), (width / height,) * 2, self.interpolation)
+        self._set(grid=jigsaw.grid)
+        self._set_lists([(whole, normal), (crop, *start, jigsaw, normal)])

@@ -39,7 +39,7 @@ from nearfar.photometry import (
     posterize,
     solarize,
 )
-from nearfar.presets import BYOL, DINO, MoCoV1, MoCoV2, MoCoV3, SimCLR, SimSiam, SupCon, SwAV, VICReg
+from nearfar.presets import BYOL, DINO, PIRL, MoCoV1, MoCoV2, MoCoV3, SimCLR, SimSiam, SupCon, SwAV, VICReg
 from nearfar.recipe_operations import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -69,6 +69,7 @@ __all__ = [
     "DINO",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "PIRL",
     "Autocontrast",
     "Clips",
     "ColorJitter",
