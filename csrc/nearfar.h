@@ -411,6 +411,7 @@ const char *nf_blas_config(void);
  * bit. Errors: NF_BAD_VALUE for sizes or values out of range, NF_NO_MEMORY, NF_INTERRUPTED. */
 
 enum { NF_MAX_IMAGE_SIZE = 16384 }; /* of height and width that are asked for */
+enum { NF_MAX_GRID = 8 };           /* tiles along a side */
 
 typedef struct nf_images {
     int64_t count, height, width, channels;
@@ -453,6 +454,59 @@ nf_status nf_rgb_to_grayscale(uint8_t *out, const uint8_t *images, nf_images sha
 nf_status nf_gaussian_blur(uint8_t *out, const uint8_t *images, nf_images shape, int64_t kernel_height,
                            int64_t kernel_width, double sigma_y, double sigma_x);
 
+/* out = 255 - x where x >= threshold, else x; threshold in 0..256. Source: Pillow, ImageOps.solarize. */
+nf_status nf_solarize(uint8_t *out, const uint8_t *images, nf_images shape, double threshold);
+
+/* out = x with its lower 8 - bits bits cleared; bits in 0..8. Source: Pillow, ImageOps.posterize. */
+nf_status nf_posterize(uint8_t *out, const uint8_t *images, nf_images shape, int64_t bits);
+
+/* out = 255 - x. */
+nf_status nf_invert(uint8_t *out, const uint8_t *images, nf_images shape);
+
+/* out = clip(255.999 gain (x / 255)^gamma), fraction dropped; gamma >= 0, gain in 0..1e6. Source: torchvision,
+ * adjust_gamma. */
+nf_status nf_adjust_gamma(uint8_t *out, const uint8_t *images, nf_images shape, double gamma, double gain);
+
+/* out = 255 (x - low) / (high - low), fraction dropped, with low and high the least and the largest value of the
+ * channel; channels of one value stay as they are. Source: Pillow, ImageOps.autocontrast. */
+nf_status nf_autocontrast(uint8_t *out, const uint8_t *images, nf_images shape);
+
+/* Equalises the histogram of each channel: out = (step / 2 + count of values below x) / step in whole numbers, with
+ * step = (count of all values but the largest that occurs) / 255; channels with step 0 stay as they are. Source:
+ * Pillow, ImageOps.equalize. */
+nf_status nf_equalize(uint8_t *out, const uint8_t *images, nf_images shape);
+
+/* out = clip(s + factor (x - s)) with s the weighted mean of 3 x 3 pixels (x five times, its neighbours once), rounded;
+ * factor >= 0. Pixels at the border stay as they are. Source: Pillow, ImageEnhance.Sharpness. */
+nf_status nf_adjust_sharpness(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+
+/* The mean over boxes of 2 radius + 1 pixels, first along rows, then along columns, rounded each time: the pixels at
+ * most floor(radius) away, and the fraction of the radius of the next ones. Beyond the borders the last pixel goes on.
+ * Radii in 0..NF_MAX_IMAGE_SIZE; 0 leaves out its direction. Source: Pillow, BoxBlur.c. */
+nf_status nf_box_blur(uint8_t *out, const uint8_t *images, nf_images shape, double radius_y, double radius_x);
+
+/* Pillow's GaussianBlur: three box blurs along rows, then three along columns, whose radius gives them the variance of
+ * the Gaussian with standard deviation `radius` (Gwosdek et al., 2011). */
+nf_status nf_pillow_gaussian_blur(uint8_t *out, const uint8_t *images, nf_images shape, double radius_y,
+                                  double radius_x);
+
+/* out = clip(x + 255 (mean + sigma z)), rounded to nearest, halves up, with z standard normal. sigma in 0..1e6, mean in
+ * -1e6..1e6. z of the i-th pixel (row by row) of channel c in image n is a function of (seed, index + n, c, i): with
+ * words w0..w3 of the Philox counter (16 floor(i / 64) + i % 16, c, index + n), and q = i / 16 % 4, it is the q % 2-th
+ * of the pair that Box and Muller's method makes of w(q - q % 2) and the word after it: radius sqrt(-2 ln((w / 2^8 + 1)
+ * / 2^24)); angle pi / 2 ((w / 2^8) / 2^24 - 1/2 + w % 4) (divisions by 2^8 in whole numbers). */
+nf_status nf_gaussian_noise(uint8_t *out, const uint8_t *images, nf_images shape, double mean, double sigma,
+                            uint64_t seed, uint64_t index);
+
+/* Fills the box of `height` x `width` pixels around pixel (y, x), as far as it lies in the image, with `fill` (0..255):
+ * rows y - height / 2 to y - height / 2 + height - 1, columns likewise. Sizes in 1..NF_MAX_IMAGE_SIZE. */
+nf_status nf_cutout(uint8_t *out, const uint8_t *images, nf_images shape, int64_t y, int64_t x, int64_t height,
+                    int64_t width, int64_t fill);
+
+/* Cuts the images into grid x grid equal tiles, numbered row by row; the k-th tile of the result is tile order[k].
+ * grid in 1..NF_MAX_GRID, a divisor of height and width; order (grid * grid): a permutation. */
+nf_status nf_jigsaw(uint8_t *out, const uint8_t *images, nf_images shape, const uint8_t *order, int64_t grid);
+
 /* out = (x / 255 - mean[c]) / std[c]; out, as float32, has the shape of images; mean, std: (channels); std > 0. */
 nf_status nf_normalize(float *out, const uint8_t *images, nf_images shape, const double *mean, const double *std);
 
@@ -468,6 +522,16 @@ typedef enum nf_transform_kind {
     NF_COLOR_JITTER = 2,        /* draws nf_jitter_draw */
     NF_GRAYSCALE = 3,           /* draws nf_switch */
     NF_GAUSSIAN_BLUR = 4,       /* draws nf_blur_draw */
+    NF_SOLARIZE = 5,            /* draws nf_switch */
+    NF_POSTERIZE = 6,           /* draws nf_switch */
+    NF_INVERT = 7,              /* draws nf_switch */
+    NF_AUTOCONTRAST = 8,        /* draws nf_switch */
+    NF_EQUALIZE = 9,            /* draws nf_switch */
+    NF_SHARPNESS = 10,          /* draws nf_sharpness_draw */
+    NF_PILLOW_BLUR = 11,        /* draws nf_pillow_blur_draw */
+    NF_GAUSSIAN_NOISE = 12,     /* draws nf_noise_draw */
+    NF_CUTOUT = 13,             /* draws nf_cutout_draw */
+    NF_JIGSAW = 14,             /* draws nf_jigsaw_draw */
 } nf_transform_kind;
 
 typedef struct nf_range { /* a uniform distribution, or one value if low == high */
@@ -491,6 +555,28 @@ typedef struct nf_transform {
             int64_t kernel_height, kernel_width;
             nf_range sigma;
         } blur;
+        struct {
+            double threshold;
+        } solarize;
+        struct {
+            int64_t bits;
+        } posterize;
+        struct {
+            nf_range factor;
+        } sharpness;
+        struct {
+            nf_range radius;
+        } pillow_blur;
+        struct {
+            double mean;
+            nf_range sigma;
+        } noise;
+        struct {
+            int64_t height, width, fill;
+        } cutout;
+        struct {
+            int64_t grid;
+        } jigsaw;
     };
 } nf_transform;
 
@@ -508,14 +594,59 @@ typedef struct nf_blur_draw {
     uint8_t applied, unused[7];
 } nf_blur_draw;
 
+typedef struct nf_sharpness_draw {
+    double factor;
+    uint8_t applied, unused[7];
+} nf_sharpness_draw;
+
+typedef struct nf_pillow_blur_draw {
+    double radius;
+    uint8_t applied, unused[7];
+} nf_pillow_blur_draw;
+
+typedef struct nf_noise_draw {
+    double sigma;
+    uint64_t seed; /* the noise is that of nf_gaussian_noise with this seed and index 0 */
+    uint8_t applied, unused[7];
+} nf_noise_draw;
+
+typedef struct nf_cutout_draw {
+    int32_t y, x;
+    uint8_t applied, unused[7];
+} nf_cutout_draw;
+
+typedef struct nf_jigsaw_draw {
+    uint8_t order[NF_MAX_GRID * NF_MAX_GRID]; /* the first grid * grid of them */
+    uint8_t applied, unused[7];
+} nf_jigsaw_draw;
+
+/* Of the images that a recipe works on; with the number that is 1 for mean and std. */
+typedef enum nf_pixel_type {
+    NF_PIXEL_BYTE = 0,  /* uint8_t, 255 */
+    NF_PIXEL_SHORT = 1, /* uint16_t, 65535 */
+    NF_PIXEL_FLOAT = 2, /* float, 1 */
+} nf_pixel_type;
+
 typedef struct nf_recipe {
     const nf_transform *transforms;
     int64_t count, views, channels;
-    const double *mean, *std; /* (channels): the views are normalised as by nf_normalize */
+    nf_pixel_type pixel_type;
+    int64_t first_view;       /* draws depend on a view's number: first_view, first_view + 1, ... */
+    const double *mean, *std; /* (channels): views of floats are normalised as by nf_normalize */
 } nf_recipe;
 
+typedef enum nf_view_type {
+    NF_VIEW_FLOATS = 0, /* float, normalised */
+    NF_VIEW_BYTES = 1,  /* uint8_t, 0..255 */
+} nf_view_type;
+
+typedef enum nf_view_layout {
+    NF_VIEW_NHWC = 0, /* (views, count, height, width, channels) */
+    NF_VIEW_NCHW = 1, /* (views, count, channels, height, width) */
+} nf_view_layout;
+
 typedef struct nf_image {
-    const uint8_t *pixels; /* (height, width, channels) */
+    const void *pixels; /* (height, width, channels) of the recipe's pixel_type */
     int64_t height, width;
 } nf_image;
 
@@ -538,9 +669,12 @@ nf_status nf_recipe_view_size(int64_t *height, int64_t *width, const nf_recipe *
 nf_status nf_recipe_sample(void *records, const nf_recipe *recipe, const nf_image *images, const int64_t *indices,
                            int64_t count, uint64_t seed, uint32_t epoch);
 
-/* Makes the views that records describe: views (views, count, height, width, channels). Records are checked: those that
- * were not drawn for these images are errors if they can't be carried out. All views must have the same size. */
-nf_status nf_recipe_apply(float *views, const nf_recipe *recipe, const nf_image *images, const void *records,
-                          int64_t count);
+/* Makes the views that records describe, in an array of the given type and layout. Records are checked: those that were
+ * not drawn for these images are errors if they can't be carried out. All views must have the same size.
+ *
+ * Images of uint16_t or float can be cropped and resized by bilinear or bicubic filters, flipped from left to right,
+ * and normalised to float views: all in single precision, nothing rounded on the way. Float pixels must be finite. */
+nf_status nf_recipe_apply(void *views, nf_view_type type, nf_view_layout layout, const nf_recipe *recipe,
+                          const nf_image *images, const void *records, int64_t count);
 
 #endif

@@ -7,6 +7,7 @@ static const char *type_name(int type) {
     case NPY_FLOAT32: return "float32";
     case NPY_FLOAT64: return "float64";
     case NPY_UINT8: return "uint8";
+    case NPY_UINT16: return "uint16";
     case NPY_INT64: return "int64";
     default: return "this type";
     }

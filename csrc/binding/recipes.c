@@ -30,6 +30,23 @@ static nf_transform read_transform(const double *row) {
         transform.blur.kernel_height = whole(field[0]);
         transform.blur.kernel_width = whole(field[1]);
         transform.blur.sigma = (nf_range){field[2], field[3]};
+    } else if (transform.kind == NF_SOLARIZE) {
+        transform.solarize.threshold = field[0];
+    } else if (transform.kind == NF_POSTERIZE) {
+        transform.posterize.bits = whole(field[0]);
+    } else if (transform.kind == NF_SHARPNESS) {
+        transform.sharpness.factor = (nf_range){field[0], field[1]};
+    } else if (transform.kind == NF_PILLOW_BLUR) {
+        transform.pillow_blur.radius = (nf_range){field[0], field[1]};
+    } else if (transform.kind == NF_GAUSSIAN_NOISE) {
+        transform.noise.mean = field[0];
+        transform.noise.sigma = (nf_range){field[1], field[2]};
+    } else if (transform.kind == NF_CUTOUT) {
+        transform.cutout.height = whole(field[0]);
+        transform.cutout.width = whole(field[1]);
+        transform.cutout.fill = whole(field[2]);
+    } else if (transform.kind == NF_JIGSAW) {
+        transform.jigsaw.grid = whole(field[0]);
     }
     return transform;
 }
@@ -72,12 +89,12 @@ static PyObject *recipe_sample(PyObject *module, PyObject *arguments) {
     PyObject *rows, *sizes_object, *indices_object;
     unsigned long long seed;
     unsigned int epoch;
-    int views, channels;
-    if (!PyArg_ParseTuple(arguments, "OiiOOKI", &rows, &views, &channels, &sizes_object, &indices_object, &seed,
-                          &epoch))
+    int views, first_view, channels;
+    if (!PyArg_ParseTuple(arguments, "OiiiOOKI", &rows, &views, &first_view, &channels, &sizes_object, &indices_object,
+                          &seed, &epoch))
         return NULL;
     nf_transform transforms[NF_MAX_TRANSFORMS];
-    nf_recipe recipe = {.transforms = transforms, .views = views, .channels = channels};
+    nf_recipe recipe = {.transforms = transforms, .views = views, .first_view = first_view, .channels = channels};
     if ((recipe.count = read_transforms(transforms, rows)) < 0)
         return NULL;
     PyArrayObject *indices = NULL, *records = NULL, *sizes = nf_input(sizes_object, "image_size", NPY_INT64, 2, 2);
@@ -121,6 +138,7 @@ typedef struct image_list {
     nf_image *images;
     PyObject *owner; /* keeps the pixels alive */
     int64_t count, channels;
+    int type; /* NPY_UINT8, NPY_UINT16 or NPY_FLOAT32 */
 } image_list;
 
 static void release_images(image_list *list) {
@@ -128,9 +146,56 @@ static void release_images(image_list *list) {
     nf_release(list->owner);
 }
 
+/* Is each image of a batch contiguous, though the batch need not be? Slices of a file on disk are such. */
+static bool has_contiguous_images(PyObject *object) {
+    if (!PyArray_Check(object))
+        return false;
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (PyArray_NDIM(array) != 4 || !PyArray_ISALIGNED(array) || !PyArray_ISNOTSWAPPED(array))
+        return false;
+    npy_intp size = PyArray_ITEMSIZE(array);
+    for (int i = 3; i > 0; size *= PyArray_DIM(array, i--))
+        if (PyArray_DIM(array, i) != 1 && PyArray_STRIDE(array, i) != size)
+            return false;
+    return true;
+}
+
+/* `object` as contiguous images of one of the three types, a new reference; `type`: -1, or the type that it must have.
+ */
+static PyArrayObject *any_images(PyObject *object, const char *name, int *type, nf_images *shape, int ndim) {
+    int own = PyArray_Check(object) ? PyArray_TYPE((PyArrayObject *)object) : NPY_UINT8;
+    if (own != NPY_UINT16 && own != NPY_FLOAT32)
+        own = NPY_UINT8;
+    if (*type >= 0 && own != *type) {
+        PyErr_SetString(PyExc_TypeError, "images must have the same dtype");
+        return NULL;
+    }
+    *type = own;
+    if (own == NPY_UINT8)
+        return nf_images_input(object, name, shape, ndim == 4 ? 4 : 2, ndim);
+    PyArrayObject *images = nf_input(object, name, own, ndim == 4 ? 4 : 2, ndim);
+    if (images) {
+        const npy_intp *dims = PyArray_DIMS(images);
+        int own_ndim = PyArray_NDIM(images);
+        *shape = own_ndim == 4 ? (nf_images){dims[0], dims[1], dims[2], dims[3]}
+                               : (nf_images){1, dims[0], dims[1], own_ndim == 3 ? dims[2] : 1};
+    }
+    return images;
+}
+
 static bool read_image_array(image_list *list, PyObject *object) {
     nf_images shape;
-    list->owner = (PyObject *)nf_images_input(object, "images", &shape, 4, 4);
+    list->type = PyArray_Check(object) ? PyArray_TYPE((PyArrayObject *)object) : -1;
+    bool known = list->type == NPY_UINT8 || list->type == NPY_UINT16 || list->type == NPY_FLOAT32;
+    if (known && has_contiguous_images(object)) {
+        PyArrayObject *array = (PyArrayObject *)object;
+        shape = (nf_images){PyArray_DIM(array, 0), PyArray_DIM(array, 1), PyArray_DIM(array, 2), PyArray_DIM(array, 3)};
+        Py_INCREF(object);
+        list->owner = object;
+    } else {
+        list->type = -1;
+        list->owner = (PyObject *)any_images(object, "images", &list->type, &shape, 4);
+    }
     if (!list->owner)
         return false;
     list->count = shape.count;
@@ -139,12 +204,14 @@ static bool read_image_array(image_list *list, PyObject *object) {
     if (status != NF_OK)
         return nf_raise(status) != NULL;
     const uint8_t *pixels = PyArray_DATA((PyArrayObject *)list->owner);
-    for (int64_t n = 0; n < shape.count; n++, pixels += shape.height * shape.width * shape.channels)
-        list->images[n] = (nf_image){pixels, shape.height, shape.width};
+    npy_intp step = PyArray_STRIDE((PyArrayObject *)list->owner, 0);
+    for (int64_t n = 0; n < shape.count; n++)
+        list->images[n] = (nf_image){pixels + n * step, shape.height, shape.width};
     return true;
 }
 
 static bool read_image_list(image_list *list, PyObject *object) {
+    list->type = -1;
     list->count = PyList_Size(object);
     list->owner = PyList_New(list->count);
     if (!list->owner)
@@ -155,7 +222,7 @@ static bool read_image_list(image_list *list, PyObject *object) {
     for (int64_t n = 0; n < list->count; n++) {
         nf_images shape;
         PyObject *item = PyList_GetItem(object, n); /* borrowed; NULL if the list has shrunk meanwhile */
-        PyArrayObject *image = item ? nf_images_input(item, "each image", &shape, 2, 3) : NULL;
+        PyArrayObject *image = item ? any_images(item, "each image", &list->type, &shape, 3) : NULL;
         if (!image)
             return false;
         PyList_SetItem(list->owner, n, (PyObject *)image);
@@ -183,10 +250,10 @@ static bool read_images(image_list *list, PyObject *object) {
 }
 
 /* `object` if it is fit for the views, or a new array if it is None. */
-static PyArrayObject *output(PyObject *object, const npy_intp dims[5], const image_list *list, const nf_image *images) {
+static PyArrayObject *output(PyObject *object, const npy_intp dims[5], int type, const image_list *list) {
     if (object == Py_None)
-        return nf_new_array(5, dims, NPY_FLOAT32);
-    PyArrayObject *out = nf_in_place(object, "out", NPY_FLOAT32, 5);
+        return nf_new_array(5, dims, type);
+    PyArrayObject *out = nf_in_place(object, "out", type, 5);
     if (!out)
         return NULL;
     for (int i = 0; i < 5; i++)
@@ -195,10 +262,12 @@ static PyArrayObject *output(PyObject *object, const npy_intp dims[5], const ima
                          (Py_ssize_t)dims[1], (Py_ssize_t)dims[2], (Py_ssize_t)dims[3], (Py_ssize_t)dims[4]);
             return NULL;
         }
-    const uint8_t *begin = PyArray_DATA(out), *end = begin + PyArray_NBYTES(out);
+    const char *begin = PyArray_DATA(out), *end = begin + PyArray_NBYTES(out);
+    int64_t item = list->type == NPY_FLOAT32 ? 4 : list->type == NPY_UINT16 ? 2 : 1;
     for (int64_t n = 0; n < list->count; n++) {
-        int64_t size = images[n].height * images[n].width * list->channels;
-        if (images[n].pixels < end && begin < images[n].pixels + size) {
+        const nf_image *image = &list->images[n];
+        const char *pixels = image->pixels;
+        if (pixels < end && begin < pixels + image->height * image->width * list->channels * item) {
             PyErr_SetString(PyExc_ValueError, "out must not overlap the images");
             return NULL;
         }
@@ -227,13 +296,13 @@ static bool copy_records(void **copy, PyObject *object, const nf_recipe *recipe,
     return fits && status == NF_OK;
 }
 
-/* apply(operations, views, images, records, mean, std, out) */
+/* apply(operations, views, images, records, mean, std, type, layout, out) */
 static PyObject *recipe_apply(PyObject *module, PyObject *arguments) {
     (void)module;
     PyObject *rows, *images_object, *records_object, *mean_object, *std_object, *out_object;
-    int views;
-    if (!PyArg_ParseTuple(arguments, "OiOOOOO", &rows, &views, &images_object, &records_object, &mean_object,
-                          &std_object, &out_object))
+    int views, type, layout;
+    if (!PyArg_ParseTuple(arguments, "OiOOOOppO", &rows, &views, &images_object, &records_object, &mean_object,
+                          &std_object, &type, &layout, &out_object))
         return NULL;
     nf_transform transforms[NF_MAX_TRANSFORMS];
     nf_recipe recipe = {.transforms = transforms, .views = views};
@@ -243,6 +312,9 @@ static PyObject *recipe_apply(PyObject *module, PyObject *arguments) {
     if (!read_images(&list, images_object))
         return NULL;
     recipe.channels = list.channels;
+    recipe.pixel_type = list.type == NPY_FLOAT32  ? NF_PIXEL_FLOAT
+                        : list.type == NPY_UINT16 ? NF_PIXEL_SHORT
+                                                  : NF_PIXEL_BYTE;
     PyArrayObject *mean = nf_channel_input(mean_object, "mean", list.channels);
     PyArrayObject *std = mean ? nf_channel_input(std_object, "std", list.channels) : NULL, *out = NULL;
     void *records = NULL;
@@ -256,11 +328,15 @@ static PyObject *recipe_apply(PyObject *module, PyObject *arguments) {
         nf_raise(status);
         goto done;
     }
-    npy_intp dims[5] = {views, list.count, height, width, list.channels};
-    if (!(out = output(out_object, dims, &list, list.images)))
+    npy_intp nhwc[5] = {views, list.count, height, width, list.channels};
+    npy_intp nchw[5] = {views, list.count, list.channels, height, width};
+    out = output(out_object, layout == NF_VIEW_NCHW ? nchw : nhwc, type == NF_VIEW_BYTES ? NPY_UINT8 : NPY_FLOAT32,
+                 &list);
+    if (!out)
         goto done;
     nf_release_gil();
-    status = nf_recipe_apply(PyArray_DATA(out), &recipe, list.images, records, list.count);
+    status = nf_recipe_apply(PyArray_DATA(out), (nf_view_type)type, (nf_view_layout)layout, &recipe, list.images,
+                             records, list.count);
     nf_take_gil();
     if (status != NF_OK) {
         Py_CLEAR(out);

@@ -4,12 +4,6 @@
 #include "kernels.h"
 #include "pixels.h"
 
-/* Pillow's blend: base + factor (pixel - base), clipped, fraction dropped. */
-NF_INLINE vreal blend(vreal base, vreal pixel, vreal factor) {
-    vreal mixed = v_add(base, v_mul(factor, v_sub(pixel, base)));
-    return v_min(v_max(mixed, v_zero()), v_set(255));
-}
-
 /* (19595 r + 38470 g + 7471 b + 2^15) / 2^16, fraction not dropped yet; at most 255 2^16 + 2^15 < 2^24 before. */
 NF_INLINE vreal luma(vreal r, vreal g, vreal b) {
     vreal sum = v_fma(r, v_set(19595), v_fma(g, v_set(38470), v_fma(b, v_set(7471), v_set(32768))));
@@ -18,7 +12,7 @@ NF_INLINE vreal luma(vreal r, vreal g, vreal b) {
 
 void NF_KERNEL(blend_constant)(uint8_t *pixels, float base, float factor, size_t n) {
     for (size_t i = 0; i < n; i += NF_WIDTH)
-        v_store_bytes(pixels + i, blend(v_set(base), v_load_bytes(pixels + i), v_set(factor)));
+        v_store_bytes(pixels + i, v_blend(v_set(base), v_load_bytes(pixels + i), v_set(factor)));
 }
 
 void NF_KERNEL(blend_luma)(uint8_t *pixels, size_t stride, float factor, size_t n) {
@@ -27,9 +21,9 @@ void NF_KERNEL(blend_luma)(uint8_t *pixels, size_t stride, float factor, size_t 
     for (size_t i = 0; i < n; i += NF_WIDTH) {
         vreal red = v_load_bytes(r + i), green = v_load_bytes(g + i), blue = v_load_bytes(b + i);
         vreal gray = v_floor(luma(red, green, blue));
-        v_store_bytes(r + i, blend(gray, red, f));
-        v_store_bytes(g + i, blend(gray, green, f));
-        v_store_bytes(b + i, blend(gray, blue, f));
+        v_store_bytes(r + i, v_blend(gray, red, f));
+        v_store_bytes(g + i, v_blend(gray, green, f));
+        v_store_bytes(b + i, v_blend(gray, blue, f));
     }
 }
 

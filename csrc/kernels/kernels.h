@@ -117,35 +117,59 @@ typedef struct nf_taps {
 
 /* Kernels of images, in NF_KERNELS. Pixels are planes of bytes. "Padded": up to 15 bytes after the n-th are read and
  * written too. */
-#define NF_IMAGE_KERNELS(K)                                                                                         \
-    /* resample.c: rows of interleaved channels to planes; scratch: (columns + planes' columns) * 16 bytes, both    \
-     * numbers rounded up to multiples of 16 */                                                                     \
-    K(void, resample_rows,                                                                                          \
-      (uint8_t * out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row, size_t rows,      \
-       size_t channels, const nf_taps *taps, uint8_t *scratch))                                                     \
-    /* columns of `width` bytes of anything */                                                                      \
-    K(void, resample_columns,                                                                                       \
-      (uint8_t * out, size_t out_row, const uint8_t *source, size_t source_row, size_t width, const nf_taps *taps)) \
-    /* color.c, padded: base + factor (x - base) */                                                                 \
-    K(void, blend_constant, (uint8_t * pixels, float base, float factor, size_t n))                                 \
-    /* the same with the luma of three planes as base */                                                            \
-    K(void, blend_luma, (uint8_t * pixels, size_t stride, float factor, size_t n))                                  \
-    K(void, luma, (uint8_t * gray, const uint8_t *pixels, size_t stride, size_t n))                                 \
-    /* hue + shift, modulo 256 */                                                                                   \
-    K(void, shift_hue, (uint8_t * pixels, size_t stride, float shift, size_t n))                                    \
-    K(uint64_t, sum_bytes, (const uint8_t *pixels, size_t n)) /* not padded */                                      \
-    /* blur.c, padded: a symmetric filter with weights[0] in the middle, across 2 radius + 1 rows */                \
-    K(void, blur_columns, (float *out, const uint8_t *const *rows, const float *weights, size_t radius, size_t n))  \
-    /* the same along a row that has `radius` more values at both ends; rounded to even */                          \
-    K(void, blur_row, (uint8_t * out, const float *row, const float *weights, size_t radius, size_t n))             \
-    /* planes.c: interleaved channels to planes and back */                                                         \
-    K(void, split_planes, (uint8_t * planes, size_t stride, const uint8_t *pixels, size_t channels, size_t n))      \
-    K(void, join_planes, (uint8_t * pixels, const uint8_t *planes, size_t stride, size_t channels, size_t n))       \
-    /* x scale + offset, by channel, interleaved; planes are read padded */                                         \
-    K(void, normalize_planes,                                                                                       \
-      (float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale, const float *offset,  \
-       size_t n))                                                                                                   \
-    /* reverses the order of bytes */                                                                               \
+#define NF_IMAGE_KERNELS(K)                                                                                           \
+    /* resample.c: rows of interleaved channels to planes; scratch: (columns + planes' columns) * 16 bytes, both      \
+     * numbers rounded up to multiples of 16 */                                                                       \
+    K(void, resample_rows,                                                                                            \
+      (uint8_t * out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row, size_t rows,        \
+       size_t channels, const nf_taps *taps, uint8_t *scratch))                                                       \
+    /* columns of `width` bytes of anything */                                                                        \
+    K(void, resample_columns,                                                                                         \
+      (uint8_t * out, size_t out_row, const uint8_t *source, size_t source_row, size_t width, const nf_taps *taps))   \
+    /* color.c, padded: base + factor (x - base) */                                                                   \
+    K(void, blend_constant, (uint8_t * pixels, float base, float factor, size_t n))                                   \
+    /* the same with the luma of three planes as base */                                                              \
+    K(void, blend_luma, (uint8_t * pixels, size_t stride, float factor, size_t n))                                    \
+    K(void, luma, (uint8_t * gray, const uint8_t *pixels, size_t stride, size_t n))                                   \
+    /* hue + shift, modulo 256 */                                                                                     \
+    K(void, shift_hue, (uint8_t * pixels, size_t stride, float shift, size_t n))                                      \
+    K(uint64_t, sum_bytes, (const uint8_t *pixels, size_t n)) /* not padded */                                        \
+    /* blur.c, padded: a symmetric filter with weights[0] in the middle, across 2 radius + 1 rows */                  \
+    K(void, blur_columns, (float *out, const uint8_t *const *rows, const float *weights, size_t radius, size_t n))    \
+    /* the same along a row that has `radius` more values at both ends; rounded to even */                            \
+    K(void, blur_row, (uint8_t * out, const float *row, const float *weights, size_t radius, size_t n))               \
+    /* planes.c: interleaved channels to planes and back */                                                           \
+    K(void, split_planes, (uint8_t * planes, size_t stride, const uint8_t *pixels, size_t channels, size_t n))        \
+    K(void, join_planes, (uint8_t * pixels, const uint8_t *planes, size_t stride, size_t channels, size_t n))         \
+    /* x scale + offset, by channel, interleaved; planes are read padded */                                           \
+    K(void, normalize_planes,                                                                                         \
+      (float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale, const float *offset,    \
+       size_t n))                                                                                                     \
+    /* bytes.c, not padded; out may be in: 255 - x where x >= from, else x */                                         \
+    K(void, invert_from, (uint8_t * out, const uint8_t *in, uint8_t from, size_t n))                                  \
+    /* x & mask */                                                                                                    \
+    K(void, mask_bytes, (uint8_t * out, const uint8_t *in, uint8_t mask, size_t n))                                   \
+    /* table[x], for 256 bytes `table` */                                                                             \
+    K(void, look_up, (uint8_t * out, const uint8_t *in, const uint8_t *table, size_t n))                              \
+    /* the least and the largest byte; how often each of the 256 occurs; n < 2^32 */                                  \
+    K(void, byte_range, (uint8_t * least, uint8_t * most, const uint8_t *in, size_t n))                               \
+    K(void, count_bytes, (uint32_t * counts, const uint8_t *in, size_t n))                                            \
+    /* sharpen.c, padded, pointers to the second pixel of rows: s + factor (x - s), s the mean of 3 x 3 pixels, x     \
+     * counted five times */                                                                                          \
+    K(void, sharpen_row,                                                                                              \
+      (uint8_t * out, const uint8_t *above, const uint8_t *row, const uint8_t *below, float factor, size_t n))        \
+    /* box_blur.c; rows are read and written in steps of 64 bytes: (weight * sum of 2 radius + 1 pixels + edge_weight \
+     * * the two beyond) / 2^24 */                                                                                    \
+    K(void, box_columns,                                                                                              \
+      (uint8_t * out, const uint8_t *in, size_t stride, size_t rows, size_t columns, size_t radius, uint32_t weight,  \
+       uint32_t edge_weight))                                                                                         \
+    /* out[x][y] = in[y][x], in steps of 16 both ways */                                                              \
+    K(void, transpose_bytes,                                                                                          \
+      (uint8_t * out, size_t out_stride, const uint8_t *in, size_t in_stride, size_t rows, size_t columns))           \
+    /* noise.c, padded: x + mean + sigma z, rounded; the counters are `counter` and those after it */                 \
+    K(void, add_noise,                                                                                                \
+      (uint8_t * pixels, float mean, float sigma, const uint32_t counter[4], const uint32_t key[2], size_t n))        \
+    /* reverses the order of bytes */                                                                                 \
     K(void, mirror_row, (uint8_t * row, size_t n))
 
 /* K(return type, name, (arguments)): single-precision and integer kernels. */

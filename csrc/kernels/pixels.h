@@ -159,4 +159,10 @@ NF_INLINE void v_store_bytes(uint8_t *p, vreal a) {
     vi_store_bytes(p, vi_from_real(a));
 }
 
+/* Pillow's blend: base + factor (pixel - base), clipped, fraction dropped. */
+NF_INLINE vreal v_blend(vreal base, vreal pixel, vreal factor) {
+    vreal mixed = v_add(base, v_mul(factor, v_sub(pixel, base)));
+    return v_min(v_max(mixed, v_zero()), v_set(255));
+}
+
 #endif

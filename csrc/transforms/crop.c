@@ -1,31 +1,14 @@
 /* Cropping and resizing with antialiasing, as Pillow does it: 22-bit weights, one pass per axis, bytes between them.
  * Source: Pillow, src/libImaging/Resample.c. */
+#include "filter.h"
 #include "transform.h"
 
 #include <math.h>
 #include <string.h>
 
-/* The filters' value at distance x; they are zero from their support on. */
-static inline double filter(nf_interpolation interpolation, double x) {
-    const double a = -0.5; /* of the bicubic filter */
-    x = fabs(x);
-    if (interpolation == NF_BILINEAR)
-        return x < 1 ? 1 - x : 0;
-    if (x < 1)
-        return ((a + 2) * x - (a + 3)) * x * x + 1;
-    return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
-}
-
-static const int SUPPORT[] = {[NF_BILINEAR] = 1, [NF_BICUBIC] = 2};
-
 enum { MAX_SUPPORT = 2 };
 
 /* ---- Weights ---- */
-
-static size_t taps_most(int64_t in, int64_t out, int support) {
-    double scale = in > out ? (double)in / (double)out : 1;
-    return (size_t)ceil(support * scale) * 2 + 1;
-}
 
 static size_t align16(size_t n) {
     return (n + 15) / 16 * 16;
@@ -33,13 +16,13 @@ static size_t align16(size_t n) {
 
 /* In 32-bit words. */
 static size_t taps_size(int64_t in, int64_t out) {
-    return align16((size_t)out * (taps_most(in, out, MAX_SUPPORT) + 2));
+    return align16((size_t)out * (nf_filter_taps(in, out, MAX_SUPPORT) + 2));
 }
 
 /* Makes the taps for `out` outputs from `in` inputs, in `memory`. Pillow's arithmetic, operation by operation. */
 static nf_taps make_taps(int64_t in, int64_t out, nf_interpolation interpolation, bool mirror, uint32_t *memory) {
-    int support_of_filter = SUPPORT[interpolation];
-    nf_taps taps = {.outputs = (size_t)out, .most = taps_most(in, out, support_of_filter), .begin = (size_t)in};
+    int support_of_filter = nf_filter_support(interpolation);
+    nf_taps taps = {.outputs = (size_t)out, .most = nf_filter_taps(in, out, support_of_filter), .begin = (size_t)in};
     taps.start = memory;
     taps.count = memory + out;
     taps.weights = (int32_t *)(memory + 2 * out);
@@ -54,9 +37,9 @@ static nf_taps make_taps(int64_t in, int64_t out, nf_interpolation interpolation
         int32_t *weights = taps.weights + (size_t)place * taps.most;
         double sum = 0;
         for (int64_t k = first; k < last; k++)
-            sum += filter(interpolation, ((double)k - center + 0.5) * inverse);
+            sum += nf_filter(interpolation, ((double)k - center + 0.5) * inverse);
         for (int64_t k = first; k < last; k++) {
-            double weight = filter(interpolation, ((double)k - center + 0.5) * inverse);
+            double weight = nf_filter(interpolation, ((double)k - center + 0.5) * inverse);
             weight = (sum != 0 ? weight / sum : weight) * (1 << NF_WEIGHT_BITS);
             weights[k - first] = (int32_t)(weight < 0 ? weight - 0.5 : weight + 0.5);
         }

@@ -1,10 +1,24 @@
 /* Recipes: drawing records, checking them, and running them, one view a task. */
+#include "deep.h"
 #include "normalize.h"
 #include "transform.h"
 
 static const nf_transform_type *const TYPES[] = {
-    [NF_RANDOM_RESIZED_CROP] = &nf_crop_type, [NF_HORIZONTAL_FLIP] = &nf_flip_type, [NF_COLOR_JITTER] = &nf_jitter_type,
-    [NF_GRAYSCALE] = &nf_grayscale_type,      [NF_GAUSSIAN_BLUR] = &nf_blur_type,
+    [NF_RANDOM_RESIZED_CROP] = &nf_crop_type,
+    [NF_HORIZONTAL_FLIP] = &nf_flip_type,
+    [NF_COLOR_JITTER] = &nf_jitter_type,
+    [NF_GRAYSCALE] = &nf_grayscale_type,
+    [NF_GAUSSIAN_BLUR] = &nf_blur_type,
+    [NF_SOLARIZE] = &nf_solarize_type,
+    [NF_POSTERIZE] = &nf_posterize_type,
+    [NF_INVERT] = &nf_invert_type,
+    [NF_AUTOCONTRAST] = &nf_autocontrast_type,
+    [NF_EQUALIZE] = &nf_equalize_type,
+    [NF_SHARPNESS] = &nf_sharpness_type,
+    [NF_PILLOW_BLUR] = &nf_pillow_blur_type,
+    [NF_GAUSSIAN_NOISE] = &nf_noise_type,
+    [NF_CUTOUT] = &nf_cutout_type,
+    [NF_JIGSAW] = &nf_jigsaw_type,
 };
 enum { KINDS = sizeof TYPES / sizeof *TYPES };
 
@@ -58,6 +72,9 @@ static nf_status check_recipe(const nf_recipe *recipe) {
                        (long long)recipe->count);
     if (recipe->views < 1 || recipe->views > NF_MAX_VIEWS)
         return nf_fail(NF_BAD_VALUE, "views must be in 1..%d, got %lld", NF_MAX_VIEWS, (long long)recipe->views);
+    if (recipe->first_view < 0 || recipe->first_view > NF_MAX_VIEWS - recipe->views)
+        return nf_fail(NF_BAD_VALUE, "there may be up to %d views, got views %lld to %lld", NF_MAX_VIEWS,
+                       (long long)recipe->first_view, (long long)(recipe->first_view + recipe->views - 1));
     for (int64_t i = 0; i < recipe->count; i++)
         NF_TRY(nf_transform_check(&recipe->transforms[i]));
     return NF_OK;
@@ -159,8 +176,8 @@ static void draw_record(const sample_job *job, int64_t view, int64_t n) {
     for (int64_t i = 0; i < recipe->count; i++) {
         const nf_transform *transform = &recipe->transforms[i];
         const nf_transform_type *type = TYPES[transform->kind];
-        nf_random random =
-            nf_random_at(job->seed, job->epoch, (uint64_t)job->indices[n], (uint32_t)(view * NF_MAX_TRANSFORMS + i));
+        uint32_t stream = (uint32_t)((recipe->first_view + view) * NF_MAX_TRANSFORMS + i);
+        nf_random random = nf_random_at(job->seed, job->epoch, (uint64_t)job->indices[n], stream);
         type->draw(record, transform, extent, &random);
         record += type->draw_size;
         (void)plan_transform(&extent, transform, extent, recipe->channels);
@@ -200,14 +217,15 @@ nf_status nf_recipe_sample(void *records, const nf_recipe *recipe, const nf_imag
 
 typedef struct apply_job {
     nf_view views[NF_MAX_THREADS];
-    float *out;
+    void *out;
+    nf_view_type type;
+    nf_view_layout layout;
     float *scale, *offset;
     const nf_recipe *recipe;
     const nf_image *images;
     const char *records;
     size_t record_size;
     int64_t count;
-    nf_extent extent; /* of the views */
 } apply_job;
 
 static nf_status check_record(const apply_job *job, int64_t view, int64_t n) {
@@ -248,16 +266,22 @@ static void apply_one(void *context, int64_t task, int worker) {
         }
         record = next;
     }
-    int64_t size = job->extent.height * job->extent.width * recipe->channels;
-    nf_view_normalize(job->out + index * size, view, job->scale, job->offset);
+    nf_view_store(job->out, job->type, job->layout, index, view, job->scale, job->offset);
 }
+
+static const double FULL[] = {[NF_PIXEL_BYTE] = 255, [NF_PIXEL_SHORT] = 65535, [NF_PIXEL_FLOAT] = 1};
 
 static nf_status apply_all(apply_job *job, nf_extent room, size_t scratch_size) {
     const nf_recipe *recipe = job->recipe;
-    NF_TRY(nf_normalize_weights(job->scale, job->offset, recipe->mean, recipe->std, recipe->channels));
+    if (job->type == NF_VIEW_FLOATS)
+        NF_TRY(nf_normalize_weights(job->scale, job->offset, recipe->mean, recipe->std, recipe->channels,
+                                    FULL[recipe->pixel_type]));
     for (int64_t view = 0; view < recipe->views; view++)
         for (int64_t n = 0; n < job->count; n++)
             NF_TRY(check_record(job, view, n));
+    if (recipe->pixel_type != NF_PIXEL_BYTE)
+        return nf_deep_apply(&(nf_deep_job){job->out, job->layout, recipe, job->images, job->records, job->record_size,
+                                            job->count, job->scale, job->offset});
     int workers = nf_workers(recipe->views * job->count);
     void *memory;
     NF_TRY(nf_views_alloc(job->views, &memory, workers, room, recipe->channels, scratch_size));
@@ -266,12 +290,23 @@ static nf_status apply_all(apply_job *job, nf_extent room, size_t scratch_size) 
     return status;
 }
 
-nf_status nf_recipe_apply(float *views, const nf_recipe *recipe, const nf_image *images, const void *records,
-                          int64_t count) {
-    apply_job job = {.out = views, .recipe = recipe, .images = images, .records = records, .count = count};
-    nf_extent room;
+nf_status nf_recipe_apply(void *views, nf_view_type type, nf_view_layout layout, const nf_recipe *recipe,
+                          const nf_image *images, const void *records, int64_t count) {
+    apply_job job = {.out = views,
+                     .type = type,
+                     .layout = layout,
+                     .recipe = recipe,
+                     .images = images,
+                     .records = records,
+                     .count = count};
+    nf_extent extent, room;
     size_t scratch_size;
-    NF_TRY(plan_recipe(&job.extent, &room, &scratch_size, recipe, images, count));
+    NF_TRY(plan_recipe(&extent, &room, &scratch_size, recipe, images, count));
+    if (recipe->pixel_type != NF_PIXEL_BYTE) {
+        NF_TRY(nf_deep_check(recipe));
+        if (type != NF_VIEW_FLOATS)
+            return nf_fail(NF_BAD_VALUE, "views of uint16 or float32 images must be float32, got uint8");
+    }
     job.record_size = nf_recipe_record_size(recipe);
     void *weights;
     NF_TRY(nf_alloc(&weights, 2 * (size_t)recipe->channels * sizeof(float)));

@@ -57,6 +57,13 @@ nf_status nf_views_alloc(nf_view views[NF_MAX_THREADS], void **memory, int worke
     return NF_OK;
 }
 
+nf_status nf_check_images(nf_images shape) {
+    if (shape.height < 1 || shape.width < 1 || shape.channels < 1)
+        return nf_fail(NF_BAD_VALUE, "image must have at least one pixel and one channel, got shape (%lld, %lld, %lld)",
+                       (long long)shape.height, (long long)shape.width, (long long)shape.channels);
+    return NF_OK;
+}
+
 typedef struct map {
     nf_view views[NF_MAX_THREADS];
     uint8_t *out;
@@ -72,6 +79,7 @@ static void map_one(void *context, int64_t task, int worker) {
     nf_images shape = job->shape;
     nf_view *view = &job->views[worker];
     view->channels = shape.channels;
+    view->number = task;
     nf_view_start(view, job->images + task * shape.height * shape.width * shape.channels,
                   (nf_extent){shape.height, shape.width});
     job->operation(view, job->arguments);
@@ -81,9 +89,7 @@ static void map_one(void *context, int64_t task, int worker) {
 
 nf_status nf_map_images(uint8_t *out, size_t out_size, const uint8_t *images, nf_images shape, nf_extent room,
                         size_t scratch_size, nf_view_operation operation, const void *arguments) {
-    if (shape.height < 1 || shape.width < 1 || shape.channels < 1)
-        return nf_fail(NF_BAD_VALUE, "image must have at least one pixel and one channel, got shape (%lld, %lld, %lld)",
-                       (long long)shape.height, (long long)shape.width, (long long)shape.channels);
+    NF_TRY(nf_check_images(shape));
     map job = {.out = out,
                .out_size = out_size,
                .images = images,

@@ -18,6 +18,7 @@ typedef struct nf_view {
     uint8_t *pixels, *spare;
     size_t stride;
     int64_t height, width, channels;
+    int64_t number; /* of the image in the batch of nf_map_images */
     void *scratch;
 } nf_view;
 
@@ -30,6 +31,9 @@ void nf_view_load(nf_view *view);
 
 /* `spare` has become the image, of this size. */
 void nf_view_swap(nf_view *view, nf_extent extent);
+
+/* Have the images of a batch at least one pixel? */
+nf_status nf_check_images(nf_images shape);
 
 /* Runs `operation` on each image of a batch, in parallel, and writes the results, each out_size bytes, interleaved.
  * `room`: the largest extent on the way; `scratch_size`: bytes of view->scratch. */

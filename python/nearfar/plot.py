@@ -89,7 +89,7 @@ def views(images: ArrayLike, augment: Any, *, count: int = 8, seed: int = 0, axe
 
     Parameters
     ----------
-    images : array of uint8, (N, H, W, C)
+    images : array of uint8, (N, H, W, C) or (N, H, W), or a list of arrays (H, W, C) or (H, W)
         The first `count` are shown.
     augment : recipe
         From `nearfar.transforms`, or a function like `nearfar.fit` takes.
@@ -104,33 +104,60 @@ def views(images: ArrayLike, augment: Any, *, count: int = 8, seed: int = 0, axe
     -------
     matplotlib.figure.Figure
     """
-    images = np.asarray(images)
-    if images.ndim != 4 or images.dtype != np.uint8 or not len(images) or count < 1:
-        raise ValueError(f"images must be uint8 (N, H, W, C) with N >= 1, got {images.dtype} of shape {images.shape}")
-    images = images[:count]
+    images = _first(images, count)
     made = augment(images, seed=seed, epoch=0, indices=np.arange(len(images)))
-    height, width = made.shape[2:4]
-    rows = [_shown(image, height, width) for image in images]
-    pictures = augment.denormalize(made) if hasattr(augment, "denormalize") else np.clip(made, 0, 1)
-    tiles = [rows, *(list(view) for view in pictures)]
+    pictures = augment.denormalize(made) if hasattr(augment, "denormalize") else made
+    groups = pictures if isinstance(pictures, list) else [pictures]  # views of several sizes come in several arrays
+    columns = [np.clip(view, 0, 1) for group in groups for view in group]
+    height, width = columns[0].shape[1:3]
+    tiles = [np.stack([_shown(image, height, width) for image in images]), *columns]
     gap = max(1, height // 12)
-    canvas = np.ones((len(images) * (height + gap) - gap, len(tiles) * (width + gap) - gap, images.shape[3]))
-    for column, part in enumerate(tiles):
-        for row, tile in enumerate(part):
-            canvas[row * (height + gap) :, column * (width + gap) :][:height, :width] = tile
-    axes = _axes(axes, 1.1 * len(tiles) + 0.4, 1.1 * len(images) * height / width + 0.5)
+    canvas, centers = _grid(tiles, gap)
+    axes = _axes(axes, 1.1 * canvas.shape[1] / (width + gap) + 0.4, 1.1 * canvas.shape[0] / (width + gap) + 0.5)
     shown = canvas if canvas.shape[2] == 3 else canvas[..., 0]
     axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_xticks(
-        [column * (width + gap) + (width - 1) / 2 for column in range(len(tiles))],
-        ["image", *(f"view {number + 1}" for number in range(len(made)))],
-    )
+    numbers = range(1, len(tiles))
+    axes.set_xticks(centers, ["image", *(f"view {n}" if tiles[n].shape[2] > 0.6 * width else str(n) for n in numbers)])
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=9)
     axes.set_yticks([])
     _clean(axes, "Views")
     axes.spines[:].set_visible(False)
     return axes.figure
+
+
+def _first(images: ArrayLike, count: int) -> Any:
+    """The first images of an array or a list, each (H, W, C)."""
+    if count < 1:
+        raise ValueError(f"count must be >= 1, got {count}")
+    several = isinstance(images, (list, tuple))
+    some = [np.asarray(image) for image in images[:count]] if several else np.asarray(images)[:count]
+    least = 2 if several else 3
+    for array in some if several else [some]:
+        if array.dtype != np.uint8 or array.ndim not in (least, least + 1):
+            what = f"got {array.dtype} of shape {array.shape}"
+            raise ValueError(f"images must be uint8 (N, H, W, C), (N, H, W) or a list of such images, {what}")
+    if not len(some):
+        raise ValueError("images must hold at least one image")
+    if several:
+        return [image if image.ndim == 3 else image[..., None] for image in some]
+    return some if some.ndim == 4 else some[..., None]
+
+
+def _grid(columns: list[Any], gap: int) -> tuple[NDArray[np.float64], list[float]]:
+    """Columns of pictures (N, h, w, C) side by side, and the middle of each; small ones are in the middle of a row."""
+    row = max(column.shape[1] for column in columns) + gap
+    width = sum(column.shape[2] + gap for column in columns) - gap
+    canvas = np.ones((len(columns[0]) * row - gap, width, columns[0].shape[3]))
+    centers, left = [], 0
+    for column in columns:
+        high, wide = column.shape[1:3]
+        for number, tile in enumerate(column):
+            top = number * row + (row - gap - high) // 2
+            canvas[top : top + high, left : left + wide] = tile
+        centers.append(left + (wide - 1) / 2)
+        left += wide + gap
+    return canvas, centers
 
 
 def _shown(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:

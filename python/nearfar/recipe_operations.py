@@ -29,6 +29,10 @@ class Operation:
         """The numbers that describe it; `size`: what the recipe makes."""
         raise NotImplementedError
 
+    def out_size(self, size):
+        """(height, width) of what it makes of an image of `size`, which is None if not known; None if that matters."""
+        return size
+
     def _check(self):
         _core.check_transforms(rows_of([self], (16384, 16384)))
 
@@ -81,6 +85,9 @@ class RandomResizedCrop(Operation):
         object.__setattr__(self, "scale", range_of(self.scale, "scale"))
         object.__setattr__(self, "ratio", range_of(self.ratio, "ratio"))
         self._check()
+
+    def out_size(self, size):
+        return self.size
 
     def row(self, size=None):
         return [self.kind, 1.0, *self.size, *self.scale, *self.ratio, interpolation_of(self.interpolation)]
@@ -205,6 +212,34 @@ class GaussianBlur(Operation):
         else:
             kernel_x, kernel_y = self.kernel_size
         return [self.kind, self.p, kernel_y, kernel_x, *self.sigma]
+
+
+@dataclass(frozen=True)
+class Solarize(Operation):
+    """Values from `threshold` (0..256) on inverted, with probability `p`. Draws `solarize`: applied.
+
+    The second view of BYOL and MoCo v3 has it with p=0.2. Source: torchvision, `RandomSolarize`.
+
+    Examples
+    --------
+    >>> Solarize(p=0.2)
+    Solarize(threshold=128.0, p=0.2)
+    """
+
+    threshold: float = 128.0
+    p: float = 0.5
+
+    kind: ClassVar[int] = 5
+    field: ClassVar[str] = "solarize"
+    draw: ClassVar[Any] = _SWITCH
+
+    def __post_init__(self):
+        object.__setattr__(self, "threshold", number(self.threshold, "threshold"))
+        object.__setattr__(self, "p", number(self.p, "p"))
+        self._check()
+
+    def row(self, size=None):
+        return [self.kind, self.p, self.threshold]
 
 
 @dataclass(frozen=True)

@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 import numpy as np
 
-from nearfar import _core
-from nearfar.arguments import integer, number, size_of
-from nearfar.recipe_operations import (
-    ColorJitter,
-    GaussianBlur,
-    Grayscale,
-    HorizontalFlip,
-    Normalize,
-    Operation,
-    RandomResizedCrop,
-    Range,
-    rows_of,
-    struct,
+from nearfar.arguments import integer, size_of
+from nearfar.recipe_operations import RandomResizedCrop
+from nearfar.recipe_parts import (
+    MAX_VIEWS,
+    Form,
+    Images,
+    Part,
+    converted,
+    joint_dtype,
+    numbered,
+    read_indices,
+    read_operations,
+    read_seed,
 )
-
-
-def _image_list(images):
-    """Images as the core takes them, with their heights and widths (N, 2) and number of channels."""
-    if isinstance(images, (list, tuple)):
-        if not images:
-            raise ValueError("images must hold at least one image")
-        images = [np.asarray(image) for image in images]
-        for image in images:
-            if image.dtype != np.uint8:
-                raise TypeError(f"images must be uint8, got {image.dtype}")
-            if image.ndim not in (2, 3):
-                raise ValueError(f"each image must be (H, W) or (H, W, C), got shape {image.shape}")
-        sizes = np.array([image.shape[:2] for image in images], np.int64)
-        return images, sizes, images[0].shape[2] if images[0].ndim == 3 else 1
-    images = np.asarray(images)
-    if images.dtype != np.uint8:
-        raise TypeError(f"images must be uint8, got {images.dtype}")
-    if images.ndim not in (3, 4):
-        raise ValueError(f"images must be (N, H, W, C), (N, H, W) or a list of images, got shape {images.shape}")
-    if len(images) == 0:
-        raise ValueError("images must hold at least one image")
-    if images.ndim == 3:
-        images = images[..., None]
-    return images, np.broadcast_to(np.array(images.shape[1:3], np.int64), (len(images), 2)), images.shape[3]
-
-
-def _indices(indices, count) -> np.ndarray:
-    if indices is None:
-        return np.arange(count)
-    values = np.asarray(indices)
-    if values.dtype.kind not in "iu":
-        raise TypeError(f"indices must be integers, got dtype {values.dtype}")
-    if values.shape != (count,):
-        raise ValueError(f"indices must have shape ({count},), one per image, got {values.shape}")
-    if values.dtype.kind == "u" and (values > np.iinfo(np.int64).max).any():
-        raise ValueError("indices must be below 2^63")
-    return values.astype(np.int64)
 
 
 def _text(value) -> str:
@@ -69,47 +29,59 @@ def _text(value) -> str:
     return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
-class _Runs:
-    """What recipes can do. They have `operations` (a Normalize may come last) and `views`."""
+def _lines(part: Part) -> list[str]:
+    """The operations of a part as text."""
+    lines = []
+    for operation in part.operations:
+        values = ", ".join(f"{field.name}={_text(getattr(operation, field.name))}" for field in fields(operation))
+        lines.append(f"{type(operation).__name__}({values})")
+    return lines
 
-    operations: Sequence
-    views: int
 
-    def _steps(self) -> list[Operation]:
-        return [operation for operation in self.operations if not isinstance(operation, Normalize)]
+class Runs:
+    """What recipes can do, as told by `_parts`: lists of operations, each for some of the views."""
 
-    def _normalize(self) -> Normalize:
-        return self.operations[-1] if self.operations and isinstance(self.operations[-1], Normalize) else Normalize()
+    _parts: tuple[Part, ...]
 
-    def _rows(self, image_size) -> np.ndarray:
-        return rows_of(self._steps(), self.view_size(image_size))
+    def _set_lists(self, lists) -> None:
+        """Sets `_parts` to one view by each list of operations."""
+        parts = numbered(lists)
+        if any(part.normalize != parts[0].normalize for part in parts):
+            raise ValueError("recipes must have the same Normalize, as their views go to one encoder")
+        object.__setattr__(self, "_parts", parts)
+
+    @property
+    def _count(self) -> int:
+        return sum(part.views for part in self._parts)
+
+    def _groups(self, image_size=None) -> list[list[Part]]:
+        """The parts, those next to each other together if their views have the same size."""
+        groups: list[list[Part]] = []
+        for part in self._parts:
+            if groups and groups[-1][0].view_size(image_size) == part.view_size(image_size):
+                groups[-1].append(part)
+            else:
+                groups.append([part])
+        return groups
 
     def view_size(self, image_size=None) -> tuple[int, int]:
-        """Height and width of the views; `image_size` matters only to recipes without a crop."""
-        sizes = [operation.size for operation in self._steps() if isinstance(operation, RandomResizedCrop)]
-        if not sizes and image_size is None:
-            raise ValueError("the size of the views depends on the images': this recipe has no RandomResizedCrop")
-        return size_of(sizes[-1] if sizes else tuple(image_size))
+        """Height and width of the first view; `image_size` matters only to recipes without a crop."""
+        return self._parts[0].view_size(image_size)
 
     @property
     def dtype(self) -> np.dtype:
         """The structured dtype of drawn parameters: a field for each operation (crop, flip, jitter, ..., crop_2)."""
-        layout: dict[str, Any] = {}
-        seen: dict[str, int] = {}
-        offset = 0
-        for operation in self._steps():
-            seen[operation.field] = seen.get(operation.field, 0) + 1
-            name = operation.field if seen[operation.field] == 1 else f"{operation.field}_{seen[operation.field]}"
-            layout[name] = (operation.draw, offset)
-            offset += operation.draw.itemsize
-        return struct(layout, offset) if layout else np.dtype([])
+        return joint_dtype(self._parts)
 
-    def __call__(self, images, seed=0, epoch=0, indices=None, *, out=None):
+    def __call__(self, images, seed=0, epoch=0, indices=None, *, out=None, layout="nhwc", dtype=np.float32):
         """Random views of images.
 
         Parameters
         ----------
         images : uint8 array (N, H, W, C) or (N, H, W), or a list of uint8 arrays (H, W, C) or (H, W) of any sizes
+            A memory-mapped file is read where the views need it, and not copied. Arrays of uint16 (0..65535) or of
+            float32 (finite; 0..1 is what mean and std are for) can be cropped, flipped from left to right and
+            normalised, but nothing else: all in float32, with nothing rounded on the way.
         seed : int
             0..2^64 - 1
         epoch : int
@@ -117,61 +89,64 @@ class _Runs:
         indices : integers (N,), optional
             The samples' indices in their dataset, so that a sample's views do not depend on the batch it is in.
             Default: 0..N - 1.
-        out : float32 array (V, N, h, w, C), optional
-            Where to put the result.
+        out : array like the result, or a list of them, optional
+            Where to put the result: C-contiguous, apart from the images.
+        layout : {"nhwc", "nchw"}
+            Channels last, or first as torch has them.
+        dtype : {float32, uint8}
+            float32: normalised. uint8: 0..255, not normalised.
 
         Returns
         -------
-        float32 array (V, N, h, w, C), aligned to 64 bytes
+        array (V, N, h, w, C) or (V, N, C, h, w), aligned to 64 bytes
+            If the views have several sizes: a list of such arrays, one for each run of views of the same size.
 
         Raises
         ------
         TypeError
-            If the images are not uint8, or `out` not float32.
+            If the images are of another type, or `out` is not of `dtype`.
         ValueError
             If shapes or values do not fit.
         """
-        images, sizes, channels = _image_list(images)
-        records = self._draw(sizes, channels, _indices(indices, len(images)), seed, epoch)
-        return self._apply(images, sizes, channels, records, out)
+        images = Images.read(images)
+        indices = read_indices(indices, images.count)
+        seed, epoch = read_seed(seed, epoch)
+        records = [part.draw(images, indices, seed, epoch) for part in self._parts]
+        return self._make(images, records, out, Form.of(layout, dtype))
 
-    def sample(self, indices, seed=0, epoch=0, *, image_size, channels=3):
-        """The parameters that the recipe draws, without images.
+    def sample(self, samples, seed=0, epoch=0, *, indices=None, image_size=None, channels=3):
+        """The parameters that the recipe draws.
 
         Parameters
         ----------
-        indices : int N or integers (N,)
-            The samples' indices in their dataset; a number N stands for 0..N - 1.
+        samples : int N, integers (N,), or images as in a call
+            Number of samples, for their indices 0..N - 1; or their indices in their dataset; or the images.
         seed, epoch : int
             As in a call.
+        indices : integers (N,), optional
+            Of the images' samples, as in a call.
         image_size : int, (int, int) or integers (N, 2)
-            Height and width of the images.
+            Height and width of the images, which must be given unless the images are.
         channels : int
-            Of the images.
+            Of the images, unless they are given.
 
         Returns
         -------
         structured array (V, N) of `self.dtype`
+            Fields of operations that a view does not have are zero.
 
         Examples
         --------
+        >>> from nearfar.transforms import SimCLR
         >>> params = SimCLR(32).sample(4, seed=1, image_size=32)
         >>> params.shape, params["crop"]["top"].shape, params["jitter"]["order"].shape
         ((2, 4), (2, 4), (2, 4, 4))
         """
-        if np.ndim(indices) == 0:
-            indices = np.arange(integer(indices, "indices", 0))
-        indices = _indices(indices, len(indices))
-        if np.ndim(image_size) == 2:
-            sizes = np.asarray(image_size)
-            if sizes.dtype.kind not in "iu" or sizes.shape != (len(indices), 2):
-                raise ValueError(f"image_size must be integers of shape ({len(indices)}, 2), got shape {sizes.shape}")
-        else:
-            sizes = np.broadcast_to(np.array(size_of(image_size, "image_size"), np.int64), (len(indices), 2))
-        channels = integer(channels, "channels", 1)
-        return self._view_as_params(self._draw(sizes.astype(np.int64), channels, indices, seed, epoch))
+        images, indices = _described(samples, indices, image_size, channels)
+        seed, epoch = read_seed(seed, epoch)
+        return self._joined([part.draw(images, indices, seed, epoch) for part in self._parts])
 
-    def apply(self, images, params, *, out=None):
+    def apply(self, images, params, *, out=None, layout="nhwc", dtype=np.float32):
         """The views that given parameters describe.
 
         Parameters
@@ -180,11 +155,12 @@ class _Runs:
             As in a call.
         params : structured array (V, N)
             As `sample` returns it, changed at will.
-        out : float32 array (V, N, h, w, C), optional
+        out, layout, dtype
+            As in a call.
 
         Returns
         -------
-        float32 array (V, N, h, w, C)
+        array (V, N, h, w, C), or a list of arrays, as from a call
 
         Raises
         ------
@@ -196,119 +172,212 @@ class _Runs:
         Examples
         --------
         >>> import numpy as np
+        >>> from nearfar.transforms import SimCLR
         >>> images, augment = np.zeros((4, 40, 50, 3), np.uint8), SimCLR(32)
-        >>> params = augment.sample(4, seed=1, image_size=(40, 50))
+        >>> params = augment.sample(images, seed=1)
         >>> bool((augment.apply(images, params) == augment(images, seed=1)).all())
         True
         """
-        images, sizes, channels = _image_list(images)
-        params = np.asarray(params)
-        if params.dtype != self.dtype:
-            raise TypeError(f"params must have this recipe's dtype {self.dtype}, got {params.dtype}")
-        if params.shape != (self.views, len(images)):
-            raise ValueError(f"params must have shape {(self.views, len(images))}, got {params.shape}")
-        records = np.frombuffer(params.tobytes(), np.uint8).reshape(*params.shape, params.dtype.itemsize)
-        return self._apply(images, sizes, channels, records, out)
+        images = Images.read(images)
+        params = self._check_params(params, (self._count, images.count))
+        return self._make(images, self._split(params), out, Form.of(layout, dtype))
 
-    def plain(self, images, *, out=None):
+    def plain(self, images, *, out=None, layout="nhwc", dtype=np.float32):
         """The images without augmentation, as an encoder takes them in evaluation: resized and normalised.
 
-        The largest box in the centre that has the views' ratio is resized to their size; images that have that size
+        The largest box in the centre that has the first view's ratio is resized to its size; images that have that size
         are only normalised.
 
         Parameters
         ----------
         images
             As in a call.
-        out : float32 array (N, h, w, C), optional
+        out : array like the result, optional
+        layout, dtype
+            As in a call.
 
         Returns
         -------
-        float32 array (N, h, w, C)
+        array (N, h, w, C) or (N, C, h, w)
 
         Examples
         --------
         >>> import numpy as np
+        >>> from nearfar.transforms import SimCLR
         >>> SimCLR(32).plain(np.zeros((4, 40, 50, 3), np.uint8)).shape
         (4, 32, 32, 3)
         """
-        images, sizes, _ = _image_list(images)
-        height, width = self.view_size(sizes[0])
-        crops = [operation for operation in self._steps() if isinstance(operation, RandomResizedCrop)]
-        interpolation = crops[-1].interpolation if crops else "bilinear"
-        recipe = Recipe([RandomResizedCrop((height, width), interpolation=interpolation), self._normalize()], views=1)
-        params = np.zeros((1, len(images)), recipe.dtype)
+        images = Images.read(images)
+        first, sizes = self._parts[0], images.sizes
+        height, width = first.view_size(sizes[0])
+        interpolation = first.last_crop.interpolation if first.last_crop else "bilinear"
+        part = Part((RandomResizedCrop((height, width), interpolation=interpolation), first.normalize))
+        params = np.zeros((1, images.count), part.dtype)
         box = params["crop"][0]
         box["height"] = np.clip(np.rint(sizes[:, 1] * (height / width)), 1, sizes[:, 0])
         box["width"] = np.clip(np.rint(sizes[:, 0] * (width / height)), 1, sizes[:, 1])
         box["top"] = (sizes[:, 0] - box["height"]) // 2
         box["left"] = (sizes[:, 1] - box["width"]) // 2
+        form = Form.of(layout, dtype)
         if out is not None:
             if not isinstance(out, np.ndarray):
-                raise TypeError("out must be a NumPy array of float32")
+                raise TypeError(f"out must be a NumPy array of {form.dtype}")
             out = out[None]
-        return recipe.apply(images, params, out=out)[0]
+        return part.apply(images, params, form, out)[0]
 
-    def denormalize(self, views):
+    def denormalize(self, views, *, layout="nhwc"):
         """Views as pictures again: x std + mean, clipped to 0..1.
 
         Parameters
         ----------
-        views : float array (..., C)
+        views : float array (..., C) or, with layout "nchw", (..., C, h, w); or a list of such arrays
+        layout : {"nhwc", "nchw"}
+            Of the views.
 
         Returns
         -------
-        float32 array of the same shape
+        float32 array of the same shape, or a list of them
 
         Examples
         --------
         >>> import numpy as np
+        >>> from nearfar.transforms import SimCLR
         >>> SimCLR(8, mean=0.5, std=0.25).denormalize(np.array([[0.0], [4.0]]))
         array([[0.5],
                [1. ]], dtype=float32)
         """
+        axis = -1 if Form.of(layout, np.float32).layout == "nhwc" else -3
+        if isinstance(views, (list, tuple)) and len(self._groups((1, 1))) > 1:
+            return [self.denormalize(group, layout=layout) for group in views]
         views = np.asarray(views, np.float32)
-        if views.ndim == 0:
-            raise ValueError("views must have channels as their last dimension, got a number")
-        mean, std = self._normalize().weights(views.shape[-1])
-        return np.clip(views * std + mean, 0, 1).astype(np.float32)
+        if views.ndim < -axis:
+            raise ValueError(f"views must have channels as dimension {axis}, got shape {views.shape}")
+        mean, std = self._parts[0].normalize.weights(views.shape[axis])
+        across = (-1,) + (1,) * (-1 - axis)
+        return np.clip(views * std.reshape(across) + mean.reshape(across), 0, 1).astype(np.float32)
 
-    def _draw(self, sizes, channels, indices, seed, epoch) -> np.ndarray:
-        seed, epoch = integer(seed, "seed", 0, 2**64), integer(epoch, "epoch", 0, 2**32)
-        rows = self._rows(sizes[0] if len(sizes) else (1, 1))
-        return _core.recipe_sample(rows, self.views, channels, sizes, indices, seed, epoch)
+    def _joined(self, records: list[np.ndarray]) -> np.ndarray:
+        """The parts' records in one array (V, ...)."""
+        if len(records) == 1:
+            return records[0]
+        joined = np.zeros((self._count, *records[0].shape[1:]), self.dtype)  # np.concatenate would change the dtype
+        for part, drawn in zip(self._parts, records, strict=True):
+            joined[part.first_view : part.first_view + part.views] = converted(drawn, self.dtype)
+        return joined
 
-    def _view_as_params(self, records) -> np.ndarray:
-        if records.shape[2] == 0:
-            return np.zeros(records.shape[:2], self.dtype)
-        return records.reshape(records.shape[0], -1).view(self.dtype)
+    def _split(self, params: np.ndarray) -> list[np.ndarray]:
+        """Parameters (V, ...) as records of each part."""
+        ends = np.cumsum([part.views for part in self._parts])[:-1]
+        return [converted(*pair) for pair in zip(np.split(params, ends), self._dtypes(), strict=True)]
 
-    def _apply(self, images, sizes, channels, records, out) -> np.ndarray:
-        mean, std = self._normalize().weights(channels)
-        return _core.recipe_apply(self._rows(sizes[0]), self.views, images, records, mean, std, out)
+    def _dtypes(self) -> list[np.dtype]:
+        return [part.dtype for part in self._parts]
+
+    def _check_params(self, params, shape: tuple[int, ...]) -> np.ndarray:
+        params = np.asarray(params)
+        if params.dtype != self.dtype:
+            raise TypeError(f"params must have this recipe's dtype {self.dtype}, got {params.dtype}")
+        if params.shape != shape:
+            raise ValueError(f"params must have shape {shape}, got {params.shape}")
+        return params
+
+    def _make(self, images: Images, records: list[np.ndarray], out, form: Form):
+        """Views by each part's records: an array, or a list of arrays if they have several sizes."""
+        if len(self._parts) == 1:
+            return self._parts[0].apply(images, records[0], form, out)
+        images = images.checked()
+        groups = self._groups(images.sizes[0])
+        made, outs = [], _outs(out, len(groups))
+        remaining = iter(records)
+        for group, group_out in zip(groups, outs, strict=True):
+            views = sum(part.views for part in group)
+            shape = form.shape(views, images.count, group[0].view_size(images.sizes[0]), images.channels)
+            array = form.empty(shape) if group_out is None else _checked_out(group_out, shape, form)
+            begin = 0
+            for part in group:
+                part.apply(images, next(remaining), form, array[begin : begin + part.views])
+                begin += part.views
+            made.append(array)
+        if out is not None:
+            return out
+        return made if len(groups) > 1 else made[0]
 
     def __str__(self):
-        lines = [f"{type(self).__name__}: {self.views} view{'s' * (self.views != 1)} by"]
-        for operation in self.operations:
-            values = ", ".join(f"{field.name}={_text(getattr(operation, field.name))}" for field in fields(operation))
-            lines.append(f"{type(operation).__name__}({values})")
-        return "\n  ".join(lines)
+        head = f"{type(self).__name__}: {self._count} view{'s' * (self._count != 1)}"
+        if len(self._parts) == 1:
+            return "\n  ".join([f"{head} by", *_lines(self._parts[0])])
+        lines = [head]
+        for part in self._parts:
+            first, last = part.first_view + 1, part.first_view + part.views
+            which = f"view {first}" if first == last else f"views {first} to {last}"
+            lines += [f"  {which} by", *(f"    {line}" for line in _lines(part))]
+        return "\n".join(lines)
+
+
+def _outs(out, count: int) -> list:
+    if out is None:
+        return [None] * count
+    if count == 1:
+        return [out]
+    if not isinstance(out, (list, tuple)) or len(out) != count:
+        raise ValueError(f"out must be a list of {count} arrays, one for each size of views")
+    arrays = [array for array in out if isinstance(array, np.ndarray)]
+    if any(np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i]):
+        raise ValueError("the arrays of out must not overlap")
+    return list(out)
+
+
+def _checked_out(out, shape: tuple[int, ...], form: Form) -> np.ndarray:
+    if not isinstance(out, np.ndarray) or out.dtype != form.dtype:
+        raise TypeError(f"out must be a NumPy array of {form.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out must have shape {shape}, got {out.shape}")
+    if not out.flags.c_contiguous:
+        raise ValueError("out must be C-contiguous")
+    return out
+
+
+def _described(samples, indices, image_size, channels) -> tuple[Images, np.ndarray]:
+    """Images, or their sizes alone, and their indices, from the arguments of `sample`."""
+    if np.ndim(samples) > 1 if isinstance(samples, np.ndarray) else _is_list_of_arrays(samples):
+        images = Images.read(samples)
+        return images, read_indices(indices, images.count)
+    if indices is not None:
+        raise ValueError("indices are those of images: give images, or the indices alone")
+    if image_size is None:
+        raise ValueError("image_size must be given where there are no images")
+    if np.ndim(samples) == 0:
+        samples = np.arange(integer(samples, "samples", 0))
+    indices = read_indices(samples, len(samples))
+    if np.ndim(image_size) == 2:
+        sizes = np.asarray(image_size)
+        if sizes.dtype.kind not in "iu" or sizes.shape != (len(indices), 2):
+            raise ValueError(f"image_size must be integers of shape ({len(indices)}, 2), got shape {sizes.shape}")
+    else:
+        sizes = np.broadcast_to(np.array(size_of(image_size, "image_size"), np.int64), (len(indices), 2))
+    return Images(None, sizes.astype(np.int64), integer(channels, "channels", 1)), indices
+
+
+def _is_list_of_arrays(samples) -> bool:
+    return isinstance(samples, (list, tuple)) and len(samples) > 0 and np.ndim(samples[0]) > 0
 
 
 @dataclass(frozen=True)
-class Recipe(_Runs):
+class Recipe(Runs):
     """A list of random operations that makes `views` views of each image.
 
     Parameters
     ----------
     operations : sequence
-        Of RandomResizedCrop, HorizontalFlip, ColorJitter, Grayscale, GaussianBlur, in the order in which they work; a
-        Normalize may come last, and is there with its defaults otherwise.
+        Of the operations in nearfar.transforms (RandomResizedCrop, HorizontalFlip, ColorJitter, Solarize, ...), in the
+        order in which they work; a Normalize may come last, and is there with its defaults otherwise.
     views : int
+        1..4096
 
     Examples
     --------
     >>> import numpy as np
+    >>> from nearfar.transforms import ColorJitter, RandomResizedCrop
     >>> augment = Recipe([RandomResizedCrop(28, scale=(0.5, 1.0)), ColorJitter(brightness=0.4, contrast=0.4, p=0.8)])
     >>> augment(np.zeros((8, 28, 28), np.uint8), seed=0).shape
     (2, 8, 28, 28, 1)
@@ -318,82 +387,43 @@ class Recipe(_Runs):
     views: int = 2
 
     def __post_init__(self):
-        operations = tuple(self.operations)
-        for i, operation in enumerate(operations):
-            if isinstance(operation, Normalize) and i == len(operations) - 1:
-                continue
-            if not isinstance(operation, Operation):
-                hint = ": Normalize must come last" if isinstance(operation, Normalize) else ""
-                raise TypeError(f"operations must be operations of nearfar.transforms, got {operation!r}{hint}")
-        object.__setattr__(self, "operations", operations)
-        object.__setattr__(self, "views", integer(self.views, "views", 1, 4097))
+        object.__setattr__(self, "operations", read_operations(self.operations))
+        object.__setattr__(self, "views", integer(self.views, "views", 1, MAX_VIEWS + 1))
+        object.__setattr__(self, "_parts", (Part(self.operations, self.views),))
 
 
 @dataclass(frozen=True)
-class SimCLR(_Runs):
-    """SimCLR's recipe: crop, flip, colour jitter, greyscale, blur, normalise; two views.
+class MultiView(Runs):
+    """One view by each of several recipes.
 
     Parameters
     ----------
-    size : int or (int, int)
-        Height and width of the views.
-    scale, ratio : (float, float)
-        Of the random crop: share of the image's area, and width / height.
-    flip, jitter, grayscale, blur : float
-        Probabilities. A blur of small images (CIFAR) is usually left out: blur=0.
-    strength : float
-        Scales the ranges of brightness, contrast, saturation and hue (0.8, 0.8, 0.8, 0.2).
-    brightness, contrast, saturation, hue : float or (float, float), optional
-        Ranges as in ColorJitter, in place of the scaled ones; e.g. brightness=0.4, contrast=0.4 for grey images.
-    mean, std : float or tuple of float, optional
-        As in Normalize.
-
-    References
-    ----------
-    Chen et al., "A simple framework for contrastive learning of visual representations", 2020, appendix A.
+    recipes : sequence
+        Recipes of one list of operations each, such as Recipe and SimCLR; how many views they would make by themselves
+        does not matter. Lists of operations will do, too. They must normalise alike.
 
     Examples
     --------
     >>> import numpy as np
-    >>> augment = SimCLR(size=32, blur=0.0)
-    >>> augment(np.zeros((8, 32, 32, 3), np.uint8), seed=0, epoch=3).shape
+    >>> from nearfar.transforms import SimCLR
+    >>> large, small = SimCLR(32, scale=(0.4, 1.0)), SimCLR(16, scale=(0.05, 0.4))
+    >>> augment = MultiView([large] * 2 + [small] * 6)
+    >>> [views.shape for views in augment(np.zeros((8, 40, 40, 3), np.uint8))]
+    [(2, 8, 32, 32, 3), (6, 8, 16, 16, 3)]
+    >>> MultiView([large, SimCLR(32, blur=0.1)])(np.zeros((8, 40, 40, 3), np.uint8)).shape
     (2, 8, 32, 32, 3)
     """
 
-    size: int | tuple[int, int]
-    scale: tuple[float, float] = field(default=(0.08, 1.0), kw_only=True)
-    ratio: tuple[float, float] = field(default=(3 / 4, 4 / 3), kw_only=True)
-    flip: float = field(default=0.5, kw_only=True)
-    jitter: float = field(default=0.8, kw_only=True)
-    strength: float = field(default=1.0, kw_only=True)
-    brightness: Range | None = field(default=None, kw_only=True)
-    contrast: Range | None = field(default=None, kw_only=True)
-    saturation: Range | None = field(default=None, kw_only=True)
-    hue: Range | None = field(default=None, kw_only=True)
-    grayscale: float = field(default=0.2, kw_only=True)
-    blur: float = field(default=0.5, kw_only=True)
-    mean: float | tuple[float, ...] | None = field(default=None, kw_only=True)
-    std: float | tuple[float, ...] | None = field(default=None, kw_only=True)
-
-    operations: Sequence = field(init=False, repr=False, compare=False)
-    views: int = field(default=2, init=False, repr=False)
+    recipes: Sequence
+    views: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        strength = number(self.strength, "strength")
-        if not 0 <= strength < math.inf:
-            raise ValueError(f"strength must be finite and >= 0, got {strength:g}")
-        object.__setattr__(self, "strength", strength)
-        for name in ("brightness", "contrast", "saturation", "hue"):
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        factors = [0.8 * strength if v is None else v for v in (self.brightness, self.contrast, self.saturation)]
-        hue = min(0.2 * strength, 0.5) if self.hue is None else self.hue
-        crop = RandomResizedCrop(self.size, self.scale, self.ratio)
-        flip = HorizontalFlip(self.flip)
-        jitter = ColorJitter(factors[0], factors[1], factors[2], hue, self.jitter)
-        grayscale, blur, normal = Grayscale(self.grayscale), GaussianBlur(p=self.blur), Normalize(self.mean, self.std)
-        checked = dict(size=crop.size, scale=crop.scale, ratio=crop.ratio, flip=flip.p, jitter=jitter.p)
-        checked |= dict(grayscale=grayscale.p, blur=blur.p, mean=normal.mean, std=normal.std)
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "operations", (crop, flip, jitter, grayscale, blur, normal))
+        recipes = tuple(r if isinstance(r, Runs) else Recipe(r, views=1) for r in self.recipes)
+        if not recipes:
+            raise ValueError("recipes must hold at least one recipe")
+        for recipe in recipes:
+            if len(recipe._parts) > 1:
+                raise TypeError(f"recipes must be of one list of operations each, got {recipe!r}")
+        object.__setattr__(self, "recipes", recipes)
+        object.__setattr__(self, "views", len(recipes))
+        self._set_lists(recipe._parts[0].operations for recipe in recipes)

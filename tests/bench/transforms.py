@@ -1,16 +1,17 @@
-"""Views per second of the SimCLR recipes: nearfar against Pillow (torchvision's recipe) and albumentations.
+"""Views per second of the SimCLR recipes, and single operations: nearfar against Pillow, albumentations and OpenCV.
 
     python tests/bench/transforms.py [--quick]
 
 From uint8 images to normalised float32 views in one array, two views an image, with one thread and with two; the
 peers' second thread is a second process that writes into shared memory. "bound" does not apply. See augmentations.py
-for what the peers do.
+for what the peers do. Single operations (operations.py) take one image of 225 x 225 x 3 at a time, on one thread.
 """
 
 import augmentations
 import harness
 import nearfar as nf
 import numpy as np
+import operations
 from augmentations import Recipe
 from harness import Contender
 
@@ -52,6 +53,24 @@ def ours(recipe: Recipe):
     )
 
 
+def compare_operations(report: harness.Report, options):
+    """One image a call, with what a call from Python costs."""
+    nf.set_num_threads(1)
+    image = smooth_images(1, 225, 3)[0] // 2 + 60  # not of full contrast
+    peers = {}
+    for name, (package, make) in operations.PEERS.items():
+        module = harness.load(package, options)
+        peers[name] = module if isinstance(module, str) else make()
+    for case, run in operations.OURS.items():
+        contenders = [Contender("nearfar", lambda run=run: run(image))]
+        for name, calls in peers.items():
+            if isinstance(calls, str):
+                contenders.append(Contender(name, calls))
+            elif case in calls:
+                contenders.append(Contender(name, lambda call=calls[case]: call(image)))
+        report.compare(case, contenders, options.rounds or (1 if options.quick else 7))
+
+
 def main():
     options = harness.arguments(__doc__)
     report = harness.Report("transforms", options, sgemm=False)
@@ -76,6 +95,7 @@ def main():
             report.compare(title, contenders, rounds, work=2 * len(images))
             for one in workers:
                 one.close()
+    compare_operations(report, options)
     report.write()
 
 

@@ -189,3 +189,33 @@ def simclr_view(image, params, size, kernel_size, mean, std):
 def smallest_kernel(side):
     """The default kernel size for views whose shorter side is `side`."""
     return min(max(math.floor(0.1 * side) | 1, 3), 2 * side - 1)
+
+
+# ---- images of more than 8 bits ----
+
+
+def deep_resize_axis(image, size, axis, interpolation="bilinear"):
+    """One pass in float64: nothing is rounded."""
+    weight, support = FILTERS[interpolation]
+    image = np.moveaxis(image, axis, 0).astype(np.float64)
+    scale = len(image) / size
+    widening = max(scale, 1.0)
+    out = np.empty((size,) + image.shape[1:])
+    for i in range(size):
+        center = (i + 0.5) * scale
+        first = max(int(center - support * widening + 0.5), 0)
+        last = min(int(center + support * widening + 0.5), len(image))
+        weights = np.array([weight((k - center + 0.5) / widening) for k in range(first, last)])
+        out[i] = np.tensordot(weights / weights.sum(), image[first:last], 1)
+    return np.moveaxis(out, 0, axis)
+
+
+def deep_view(image, box, flipped, size, interpolation, mean, std):
+    """A crop, a flip and the normalisation of uint16 (0..65535) or float images."""
+    top, left, height, width = (int(number) for number in box)
+    view = image[top : top + height, left : left + width]
+    for axis in (1, 0):
+        view = deep_resize_axis(view, size[axis], axis, interpolation)
+    view = view[:, ::-1] if flipped else view
+    full = 65535 if image.dtype == np.uint16 else 1
+    return (view / full - np.asarray(mean)) / np.asarray(std)
