@@ -407,8 +407,8 @@ const char *nf_blas_config(void);
  *
  * `images` and `out` are (count, height, width, channels) bytes; the caller owns both, and they must not overlap. Any
  * number of channels unless a function says otherwise. Results agree with Pillow's (the blur with torchvision's) to
- * one grey level; crops, flips, brightness, contrast, saturation, hue and grayscale are equal to Pillow 13's bit by
- * bit. Errors: NF_BAD_VALUE for sizes or values out of range, NF_NO_MEMORY, NF_INTERRUPTED. */
+ * one grey level; all but that blur and the noise are equal to Pillow 13's bit by bit, where Pillow has them. Errors:
+ * NF_BAD_VALUE for sizes or values out of range, NF_NO_MEMORY, NF_INTERRUPTED. */
 
 enum { NF_MAX_IMAGE_SIZE = 16384 }; /* of height and width that are asked for */
 enum { NF_MAX_GRID = 8 };           /* tiles along a side */
