@@ -71,6 +71,7 @@ int nf_bind_optim(PyObject *module);
 int nf_bind_losses(PyObject *module);
 int nf_bind_measure(PyObject *module);
 int nf_bind_transforms(PyObject *module);
+int nf_bind_geometry(PyObject *module);
 int nf_bind_recipes(PyObject *module);
 
 #endif

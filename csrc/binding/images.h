@@ -10,6 +10,9 @@ void nf_release(void *object);
 /* `object` as contiguous uint8 images (H, W), (H, W, C) or (N, H, W, C), a new reference. */
 PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *shape, int min_ndim, int max_ndim);
 
+/* A new array like `images`, of another shape; `shape.count` only matters if they are a batch. */
+PyArrayObject *nf_new_images(PyArrayObject *images, nf_images shape, int type);
+
 /* `object` as float64 numbers, one per channel, a new reference. */
 PyArrayObject *nf_channel_input(PyObject *object, const char *name, int64_t channels);
 

@@ -28,8 +28,7 @@ PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *sh
     return images;
 }
 
-/* A new array like `images`, of other height, width and channels. */
-static PyArrayObject *new_images(PyArrayObject *images, nf_images shape, int type) {
+PyArrayObject *nf_new_images(PyArrayObject *images, nf_images shape, int type) {
     int ndim = PyArray_NDIM(images);
     npy_intp dims[4] = {shape.count, shape.height, shape.width, shape.channels};
     return nf_new_array(ndim, ndim == 4 ? dims : dims + 1, type);
@@ -62,7 +61,7 @@ static PyObject *resized_crop(PyObject *module, PyObject *arguments) {
         Py_DECREF(images);
         return PyErr_Format(PyExc_ValueError, "size must be in 1..%d, got (%d, %d)", NF_MAX_IMAGE_SIZE, height, width);
     }
-    PyArrayObject *out = new_images(images, (nf_images){shape.count, height, width, shape.channels}, NPY_UINT8);
+    PyArrayObject *out = nf_new_images(images, (nf_images){shape.count, height, width, shape.channels}, NPY_UINT8);
     if (!out) {
         Py_DECREF(images);
         return NULL;
@@ -78,7 +77,7 @@ static PyObject *hflip(PyObject *module, PyObject *argument) {
     (void)module;
     nf_images shape;
     PyArrayObject *images = nf_images_input(argument, "image", &shape, 2, 4);
-    PyArrayObject *out = images ? new_images(images, shape, NPY_UINT8) : NULL;
+    PyArrayObject *out = images ? nf_new_images(images, shape, NPY_UINT8) : NULL;
     if (!out) {
         nf_release(images);
         return NULL;
@@ -98,7 +97,7 @@ static PyObject *adjust(PyObject *arguments, adjustment operation) {
         return NULL;
     nf_images shape;
     PyArrayObject *images = nf_images_input(object, "image", &shape, 2, 4);
-    PyArrayObject *out = images ? new_images(images, shape, NPY_UINT8) : NULL;
+    PyArrayObject *out = images ? nf_new_images(images, shape, NPY_UINT8) : NULL;
     if (!out) {
         nf_release(images);
         return NULL;
@@ -140,7 +139,7 @@ static PyObject *rgb_to_grayscale(PyObject *module, PyObject *arguments) {
     nf_images shape;
     PyArrayObject *images = nf_images_input(object, "image", &shape, 3, 4), *out = NULL;
     if (images)
-        out = new_images(images, (nf_images){shape.count, shape.height, shape.width, channels}, NPY_UINT8);
+        out = nf_new_images(images, (nf_images){shape.count, shape.height, shape.width, channels}, NPY_UINT8);
     if (!out) {
         nf_release(images);
         return NULL;
@@ -160,7 +159,7 @@ static PyObject *gaussian_blur(PyObject *module, PyObject *arguments) {
         return NULL;
     nf_images shape;
     PyArrayObject *images = nf_images_input(object, "image", &shape, 2, 4);
-    PyArrayObject *out = images ? new_images(images, shape, NPY_UINT8) : NULL;
+    PyArrayObject *out = images ? nf_new_images(images, shape, NPY_UINT8) : NULL;
     if (!out) {
         nf_release(images);
         return NULL;
@@ -191,7 +190,8 @@ static PyObject *normalize(PyObject *module, PyObject *arguments) {
     PyArrayObject *std = NULL, *mean = NULL, *out = NULL;
     PyArrayObject *images = nf_images_input(object, "image", &shape, 2, 4);
     if (images && (mean = nf_channel_input(mean_object, "mean", shape.channels)) &&
-        (std = nf_channel_input(std_object, "std", shape.channels)) && (out = new_images(images, shape, NPY_FLOAT32))) {
+        (std = nf_channel_input(std_object, "std", shape.channels)) &&
+        (out = nf_new_images(images, shape, NPY_FLOAT32))) {
         nf_release_gil();
         nf_status status =
             nf_normalize(PyArray_DATA(out), PyArray_DATA(images), shape, PyArray_DATA(mean), PyArray_DATA(std));

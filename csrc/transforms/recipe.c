@@ -3,8 +3,19 @@
 #include "transform.h"
 
 static const nf_transform_type *const TYPES[] = {
-    [NF_RANDOM_RESIZED_CROP] = &nf_crop_type, [NF_HORIZONTAL_FLIP] = &nf_flip_type, [NF_COLOR_JITTER] = &nf_jitter_type,
-    [NF_GRAYSCALE] = &nf_grayscale_type,      [NF_GAUSSIAN_BLUR] = &nf_blur_type,
+    [NF_RANDOM_RESIZED_CROP] = &nf_crop_type,
+    [NF_HORIZONTAL_FLIP] = &nf_flip_type,
+    [NF_COLOR_JITTER] = &nf_jitter_type,
+    [NF_GRAYSCALE] = &nf_grayscale_type,
+    [NF_GAUSSIAN_BLUR] = &nf_blur_type,
+    [NF_VERTICAL_FLIP] = &nf_vertical_flip_type,
+    [NF_RANDOM_ROTATION] = &nf_rotation_type,
+    [NF_RANDOM_AFFINE] = &nf_affine_type,
+    [NF_RANDOM_PERSPECTIVE] = &nf_perspective_type,
+    [NF_RANDOM_CROP] = &nf_random_crop_type,
+    [NF_RANDOM_ERASING] = &nf_erasing_type,
+    [NF_RESIZE] = &nf_resize_type,
+    [NF_CENTER_CROP] = &nf_center_crop_type,
 };
 enum { KINDS = sizeof TYPES / sizeof *TYPES };
 
@@ -25,6 +36,12 @@ nf_status nf_check_probability(const nf_transform *transform) {
 
 nf_status nf_check_any_draw(const void *record, const nf_transform *transform, nf_extent in) {
     (void)record, (void)transform, (void)in;
+    return NF_OK;
+}
+
+nf_status nf_check_colors(const nf_colors *colors) {
+    if (colors->count < 1 || colors->count > NF_MAX_COLORS)
+        return nf_fail(NF_BAD_VALUE, "a colour must be one to %d numbers in 0..255", NF_MAX_COLORS);
     return NF_OK;
 }
 

@@ -12,6 +12,7 @@ The one-image functions have torchvision's names. They take uint8 arrays (H, W),
 the same kind. Results equal those of Pillow 13 bit by bit, the Gaussian blur those of torchvision to one grey level.
 """
 
+from nearfar.geometry import affine, center_crop, crop, erase, pad, perspective, rotate, vflip
 from nearfar.image_operations import (
     adjust_brightness,
     adjust_contrast,
@@ -51,10 +52,18 @@ __all__ = [
     "adjust_contrast",
     "adjust_hue",
     "adjust_saturation",
+    "affine",
+    "center_crop",
+    "crop",
+    "erase",
     "gaussian_blur",
     "hflip",
     "normalize",
+    "pad",
+    "perspective",
     "resize",
     "resized_crop",
     "rgb_to_grayscale",
+    "rotate",
+    "vflip",
 ]
