@@ -173,6 +173,9 @@ typedef struct nf_raster {
     /* for nearest neighbours, from a start in 2^-16 pixels */                                                        \
     K(size_t, project_stepwise,                                                                                       \
       (int32_t * x, int32_t * y, const nf_projection *projection, int32_t x_start, int32_t y_start, size_t n))        \
+    /* 0 outside, 1 within the image, 2 inner */                                                                      \
+    K(void, find_zones,                                                                                               \
+      (uint8_t * zones, const nf_projection *projection, const int32_t *x, const int32_t *y, size_t n))               \
     /* the pixels there: at inner positions, at any */                                                                \
     K(void, sample_nearest, (uint8_t * out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n))       \
     K(void, sample_bilinear, (uint8_t * out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n))      \

@@ -10,49 +10,52 @@ enum { ONE = 1 << NF_WARP_BITS, FRACTION = ONE - 1, MOST = NF_WARP_CHUNK };
 
 /* How many positions lie where a sample needs no care for the image's borders. */
 static size_t count_inner(const nf_projection *p, const int32_t *x, const int32_t *y, size_t n) {
-    int32_t count = 0;
+    int32_t low_x = p->low_x, high_x = p->high_x, low_y = p->low_y, high_y = p->high_y, count = 0;
     for (size_t i = 0; i < n; i++)
-        count += (x[i] >= p->low_x) & (x[i] < p->high_x) & (y[i] >= p->low_y) & (y[i] < p->high_y);
+        count += (x[i] >= low_x) & (x[i] < high_x) & (y[i] >= low_y) & (y[i] < high_y);
     return (size_t)count;
 }
 
-/* Products and sums in Pillow's order. What lies outside, or nowhere (NaN), gives NF_WARP_OUTSIDE. */
-size_t NF_KERNEL(project_affine)(int32_t *x, int32_t *y, const nf_projection *p, double column, double row, size_t n) {
-    const double *m = p->matrix;
-    double x_row = m[1] * row, y_row = m[4] * row;
-    for (size_t i = 0; i < n; i++) {
-        double at = column + (double)(int32_t)i;
-        double u = m[0] * at + x_row + m[2], v = m[3] * at + y_row + m[5];
-        bool inside = (u >= 0) & (u < p->width) & (v >= 0) & (v < p->height);
-        double u_in = inside ? u : 0, v_in = inside ? v : 0;
-        int32_t x_in = (int32_t)(u_in * p->scale + p->shift), y_in = (int32_t)(v_in * p->scale + p->shift);
-        x[i] = inside ? x_in : NF_WARP_OUTSIDE;
-        y[i] = y_in;
-    }
-    return count_inner(p, x, y, n);
+/* Position (u, v) as whole numbers. What lies outside, or nowhere (NaN), gives NF_WARP_OUTSIDE. All in double
+ * precision, so that loops over it become vectors. */
+NF_INLINE void place(int32_t *x, int32_t *y, double u, double v, const nf_projection *p) {
+    bool inside = (u >= 0) & (u < p->width) & (v >= 0) & (v < p->height);
+    u = u * p->scale + p->shift;
+    v = v * p->scale + p->shift;
+    *x = (int32_t)(inside ? u : NF_WARP_OUTSIDE);
+    *y = (int32_t)(inside ? v : NF_WARP_OUTSIDE);
 }
 
-size_t NF_KERNEL(project_perspective)(int32_t *x, int32_t *y, const nf_projection *p, double column, double row,
-                                      size_t n) {
-    const double *m = p->matrix;
-    double x_row = m[1] * row, y_row = m[4] * row, z_row = m[7] * row;
+/* Products and sums in Pillow's order. */
+size_t NF_KERNEL(project_affine)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,
+                                 double column, double row, size_t n) {
+    const nf_projection p = *projection;
+    double x_row = p.matrix[1] * row, y_row = p.matrix[4] * row;
     for (size_t i = 0; i < n; i++) {
         double at = column + (double)(int32_t)i;
-        double over = 1 / (m[6] * at + z_row + 1);
-        double u = (m[0] * at + x_row + m[2]) * over, v = (m[3] * at + y_row + m[5]) * over;
-        bool inside = (u >= 0) & (u < p->width) & (v >= 0) & (v < p->height);
-        double u_in = inside ? u : 0, v_in = inside ? v : 0;
-        int32_t x_in = (int32_t)(u_in * p->scale + p->shift), y_in = (int32_t)(v_in * p->scale + p->shift);
-        x[i] = inside ? x_in : NF_WARP_OUTSIDE;
-        y[i] = y_in;
+        place(x + i, y + i, p.matrix[0] * at + x_row + p.matrix[2], p.matrix[3] * at + y_row + p.matrix[5], &p);
     }
-    return count_inner(p, x, y, n);
+    return count_inner(&p, x, y, n);
 }
 
-size_t NF_KERNEL(project_stepwise)(int32_t *x, int32_t *y, const nf_projection *p, int32_t x_start, int32_t y_start,
-                                   size_t n) {
-    uint32_t x_step = (uint32_t)p->x_step, y_step = (uint32_t)p->y_step;
-    int32_t width = (int32_t)p->width, height = (int32_t)p->height;
+size_t NF_KERNEL(project_perspective)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,
+                                      double column, double row, size_t n) {
+    const nf_projection p = *projection;
+    double x_row = p.matrix[1] * row, y_row = p.matrix[4] * row, z_row = p.matrix[7] * row;
+    for (size_t i = 0; i < n; i++) {
+        double at = column + (double)(int32_t)i;
+        double over = 1 / (p.matrix[6] * at + z_row + 1);
+        place(x + i, y + i, (p.matrix[0] * at + x_row + p.matrix[2]) * over,
+              (p.matrix[3] * at + y_row + p.matrix[5]) * over, &p);
+    }
+    return count_inner(&p, x, y, n);
+}
+
+size_t NF_KERNEL(project_stepwise)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,
+                                   int32_t x_start, int32_t y_start, size_t n) {
+    const nf_projection p = *projection;
+    uint32_t x_step = (uint32_t)p.x_step, y_step = (uint32_t)p.y_step;
+    int32_t width = (int32_t)p.width, height = (int32_t)p.height;
     for (size_t i = 0; i < n; i++) {
         int32_t x_in = (int32_t)((uint32_t)x_start + (uint32_t)i * x_step) >> 16;
         int32_t y_in = (int32_t)((uint32_t)y_start + (uint32_t)i * y_step) >> 16;
@@ -60,7 +63,16 @@ size_t NF_KERNEL(project_stepwise)(int32_t *x, int32_t *y, const nf_projection *
         x[i] = inside ? x_in : NF_WARP_OUTSIDE;
         y[i] = y_in;
     }
-    return count_inner(p, x, y, n);
+    return count_inner(&p, x, y, n);
+}
+
+void NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, const int32_t *x, const int32_t *y,
+                           size_t n) {
+    int32_t low_x = p->low_x, high_x = p->high_x, low_y = p->low_y, high_y = p->high_y;
+    for (size_t i = 0; i < n; i++) {
+        int32_t inner = (x[i] >= low_x) & (x[i] < high_x) & (y[i] >= low_y) & (y[i] < high_y);
+        zones[i] = (uint8_t)((x[i] >= 0) + inner);
+    }
 }
 
 /* ---- Samples ---- */

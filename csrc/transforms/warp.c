@@ -143,10 +143,19 @@ static size_t find_positions(positions *at, const nf_warp *warp, int64_t x, int6
 
 typedef enum zone { OUTSIDE, EDGE, INNER } zone;
 
-static zone zone_of(const nf_projection *p, int32_t x, int32_t y) {
-    if (x == NF_WARP_OUTSIDE)
-        return OUTSIDE;
-    return x >= p->low_x && x < p->high_x && y >= p->low_y && y < p->high_y ? INNER : EDGE;
+/* The end of the run of equal bytes that begins at `begin`; eight bytes after the n-th may be read. */
+static size_t run_end(const uint8_t *zones, size_t begin, size_t n) {
+    uint64_t same = zones[begin] * UINT64_C(0x0101010101010101), eight;
+    for (size_t i = begin; i < n; i += 8) {
+        memcpy(&eight, zones + i, sizeof eight);
+        if (eight != same) {
+            size_t end = i;
+            while (zones[end] == zones[begin] && end < n)
+                end++;
+            return end;
+        }
+    }
+    return n;
 }
 
 typedef void (*sampler)(uint8_t *out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n);
@@ -166,11 +175,11 @@ static samplers samplers_of(nf_interpolation interpolation) {
 /* Pixels of more than one zone: run by run. */
 static void sample_mixed(uint8_t *out, const nf_raster *in, const nf_warp *warp, samplers sample, const positions *at,
                          size_t n) {
-    const nf_projection *p = &warp->projection;
+    uint8_t zones[NF_WARP_CHUNK + 8] = {0};
+    nf_kernel->find_zones(zones, &warp->projection, at->x, at->y, n);
     for (size_t begin = 0, end; begin < n; begin = end) {
-        zone here = zone_of(p, at->x[begin], at->y[begin]);
-        for (end = begin + 1; end < n && zone_of(p, at->x[end], at->y[end]) == here; end++) {
-        }
+        zone here = zones[begin];
+        end = run_end(zones, begin, n);
         uint8_t *to = out + begin * in->channels;
         if (here == OUTSIDE)
             nf_fill_pixels(to, warp->fill, warp->channels, (int64_t)(end - begin));
