@@ -426,20 +426,21 @@ nf_status nf_normalize(float *out, const uint8_t *images, nf_images shape, const
  * other, each as the struct below. Draws are a function of (seed, epoch, index of the sample, view, place in the list).
  */
 
+/* Operations that move pixels have numbers from 32 on, all but the first two. */
 typedef enum nf_transform_kind {
     NF_RANDOM_RESIZED_CROP = 0, /* draws nf_box */
     NF_HORIZONTAL_FLIP = 1,     /* draws nf_switch */
     NF_COLOR_JITTER = 2,        /* draws nf_jitter_draw */
     NF_GRAYSCALE = 3,           /* draws nf_switch */
     NF_GAUSSIAN_BLUR = 4,       /* draws nf_blur_draw */
-    NF_VERTICAL_FLIP = 5,       /* draws nf_switch */
-    NF_RANDOM_ROTATION = 6,     /* draws nf_rotation_draw */
-    NF_RANDOM_AFFINE = 7,       /* draws nf_affine_draw */
-    NF_RANDOM_PERSPECTIVE = 8,  /* draws nf_perspective_draw */
-    NF_RANDOM_CROP = 9,         /* draws nf_place */
-    NF_RANDOM_ERASING = 10,     /* draws nf_erasing_draw */
-    NF_RESIZE = 11,             /* draws nothing */
-    NF_CENTER_CROP = 12,        /* draws nothing */
+    NF_VERTICAL_FLIP = 32,      /* draws nf_switch */
+    NF_RANDOM_ROTATION = 33,    /* draws nf_rotation_draw */
+    NF_RANDOM_AFFINE = 34,      /* draws nf_affine_draw */
+    NF_RANDOM_PERSPECTIVE = 35, /* draws nf_perspective_draw */
+    NF_RANDOM_CROP = 36,        /* draws nf_place */
+    NF_RANDOM_ERASING = 37,     /* draws nf_erasing_draw */
+    NF_RESIZE = 38,             /* draws nothing */
+    NF_CENTER_CROP = 39,        /* draws nothing */
 } nf_transform_kind;
 
 typedef struct nf_range { /* a uniform distribution, or one value if low == high */

@@ -98,7 +98,9 @@ def test_pad_equals_numpy(mode):
         left, top, right, bottom = sides
         if mode == "constant":
             values = np.broadcast_to(np.uint8(fill), image.shape[2])
-            expected = np.empty((image.shape[0] + top + bottom, image.shape[1] + left + right, image.shape[2]), np.uint8)
+            expected = np.empty(
+                (image.shape[0] + top + bottom, image.shape[1] + left + right, image.shape[2]), np.uint8
+            )
             expected[:] = values
             expected[top : top + image.shape[0], left : left + image.shape[1]] = image
         else:
@@ -119,9 +121,7 @@ def test_erase():
         h, w = (int(rng.integers(0, n + 1)) for n in (height, width))
         top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
         value = random_fill(rng, channels)
-        np.testing.assert_array_equal(
-            T.erase(image, top, left, h, w, value), twin.erase(image, top, left, h, w, value)
-        )
+        np.testing.assert_array_equal(T.erase(image, top, left, h, w, value), twin.erase(image, top, left, h, w, value))
 
 
 def test_nearest_resize_equals_pillow():
@@ -201,7 +201,9 @@ def test_affine_agrees_with_pillow(interpolation):
         m = twin.affine_map(angle, translate, scale, shear, center)
         got = T.affine(image, angle, translate, scale, shear, interpolation, fill, None if i % 2 else center)
         colour = pil_fill(fill, channels)
-        expected = unpil(pil(image).transform((width, height), Image.AFFINE, m, FILTERS[interpolation], fillcolor=colour))
+        expected = unpil(
+            pil(image).transform((width, height), Image.AFFINE, m, FILTERS[interpolation], fillcolor=colour)
+        )
         if interpolation == "nearest":  # the twin's inverse is rounded elsewhere, so that a pixel may differ
             agreement.same += int((got == expected).all(-1).sum())
             agreement.total += height * width
@@ -310,7 +312,9 @@ def test_perspective_across_the_horizon():
     m = twin.perspective_map(starts, ends)
     for interpolation in FILTERS:
         got = T.perspective(image, starts, ends, interpolation, 5)
-        expected = unpil(pil(image).transform((80, 60), Image.PERSPECTIVE, m, FILTERS[interpolation], fillcolor=(5,) * 3))
+        expected = unpil(
+            pil(image).transform((80, 60), Image.PERSPECTIVE, m, FILTERS[interpolation], fillcolor=(5,) * 3)
+        )
         assert (got == expected).mean() > 0.98
 
 

@@ -44,7 +44,8 @@ size_t NF_KERNEL(project_perspective)(int32_t *restrict x, int32_t *restrict y, 
     double x_row = p.matrix[1] * row, y_row = p.matrix[4] * row, z_row = p.matrix[7] * row;
     for (size_t i = 0; i < n; i++) {
         double at = column + (double)(int32_t)i;
-        double over = 1 / (p.matrix[6] * at + z_row + 1);
+        double z = p.matrix[6] * at + z_row + 1, over = 1 / (float)z;
+        over *= 2 - z * over; /* Newton: 47 bits from 24, sooner than a division gives 53 */
         place(x + i, y + i, (p.matrix[0] * at + x_row + p.matrix[2]) * over,
               (p.matrix[3] * at + y_row + p.matrix[5]) * over, &p);
     }

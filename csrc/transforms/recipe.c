@@ -64,7 +64,7 @@ void nf_draw_switch(void *record, const nf_transform *transform, nf_extent in, n
 /* ---- Checks ---- */
 
 nf_status nf_transform_check(const nf_transform *transform) {
-    if ((int)transform->kind < 0 || transform->kind >= (int)KINDS)
+    if ((int)transform->kind < 0 || transform->kind >= (int)KINDS || !TYPES[transform->kind])
         return nf_fail(NF_BAD_VALUE, "unknown kind of transform: %d", (int)transform->kind);
     return TYPES[transform->kind]->check(transform);
 }

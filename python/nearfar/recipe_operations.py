@@ -15,7 +15,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Range = float | tuple[float, float]
 
-ROW = 10  # numbers that describe an operation to the core: kind, probability, then its own
+ROW = 20  # numbers that describe an operation to the core: kind, probability, then its own
 
 
 class Operation:
@@ -23,11 +23,15 @@ class Operation:
 
     kind: ClassVar[int]
     field: ClassVar[str]
-    draw: ClassVar[Any]  # dtype of the draw, laid out as the core's struct
+    draw: ClassVar[Any]  # dtype of the draw, laid out as the core's struct; None: it draws nothing
 
     def row(self, size=None) -> list[float]:
         """The numbers that describe it; `size`: what the recipe makes."""
         raise NotImplementedError
+
+    def out_size(self, size):
+        """(height, width) of what it makes of an image of such a size, which may be None if that does not matter."""
+        return size
 
     def _check(self):
         _core.check_transforms(rows_of([self], (16384, 16384)))
@@ -81,6 +85,9 @@ class RandomResizedCrop(Operation):
         object.__setattr__(self, "scale", range_of(self.scale, "scale"))
         object.__setattr__(self, "ratio", range_of(self.ratio, "ratio"))
         self._check()
+
+    def out_size(self, size):
+        return self.size
 
     def row(self, size=None):
         return [self.kind, 1.0, *self.size, *self.scale, *self.ratio, interpolation_of(self.interpolation)]

@@ -86,10 +86,14 @@ class _Runs:
 
     def view_size(self, image_size=None) -> tuple[int, int]:
         """Height and width of the views; `image_size` matters only to recipes without a crop."""
-        sizes = [operation.size for operation in self._steps() if isinstance(operation, RandomResizedCrop)]
-        if not sizes and image_size is None:
-            raise ValueError("the size of the views depends on the images': this recipe has no RandomResizedCrop")
-        return size_of(sizes[-1] if sizes else tuple(image_size))
+        size = None if image_size is None else size_of(tuple(image_size))
+        for operation in self._steps():
+            size = operation.out_size(size)
+        if size is None:
+            raise ValueError(
+                "the size of the views depends on the images': this recipe has no crop or resize to a size"
+            )
+        return size_of(size)
 
     @property
     def dtype(self) -> np.dtype:
@@ -98,6 +102,8 @@ class _Runs:
         seen: dict[str, int] = {}
         offset = 0
         for operation in self._steps():
+            if operation.draw is None:
+                continue
             seen[operation.field] = seen.get(operation.field, 0) + 1
             name = operation.field if seen[operation.field] == 1 else f"{operation.field}_{seen[operation.field]}"
             layout[name] = (operation.draw, offset)
@@ -302,8 +308,9 @@ class Recipe(_Runs):
     Parameters
     ----------
     operations : sequence
-        Of RandomResizedCrop, HorizontalFlip, ColorJitter, Grayscale, GaussianBlur, in the order in which they work; a
-        Normalize may come last, and is there with its defaults otherwise.
+        Of RandomResizedCrop, HorizontalFlip, ColorJitter, RandomRotation, Resize, ... (all of nearfar.transforms that
+        have such names), in the order in which they work; a Normalize may come last, and is there with its defaults
+        otherwise.
     views : int
 
     Examples

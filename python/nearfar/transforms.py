@@ -9,7 +9,8 @@ What is drawn is a function of (seed, epoch, sample index, view, operation) alon
 order, or the number of threads. `augment.sample(...)` shows the draws, and `augment.apply(...)` carries them out.
 
 The one-image functions have torchvision's names. They take uint8 arrays (H, W), (H, W, C) or (N, H, W, C), and return
-the same kind. Results equal those of Pillow 13 bit by bit, the Gaussian blur those of torchvision to one grey level.
+the same kind. Results equal those of Pillow 13 bit by bit; the Gaussian blur equals torchvision's, and rotation, affine
+maps and perspective equal Pillow's, to one grey level.
 """
 
 from nearfar.geometry import affine, center_crop, crop, erase, pad, perspective, rotate, vflip
@@ -24,6 +25,16 @@ from nearfar.image_operations import (
     resize,
     resized_crop,
     rgb_to_grayscale,
+)
+from nearfar.recipe_geometry import (
+    CenterCrop,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomPerspective,
+    RandomRotation,
+    Resize,
+    VerticalFlip,
 )
 from nearfar.recipe_operations import (
     IMAGENET_MEAN,
@@ -40,14 +51,22 @@ from nearfar.recipes import Recipe, SimCLR
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "CenterCrop",
     "ColorJitter",
     "GaussianBlur",
     "Grayscale",
     "HorizontalFlip",
     "Normalize",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomPerspective",
     "RandomResizedCrop",
+    "RandomRotation",
     "Recipe",
+    "Resize",
     "SimCLR",
+    "VerticalFlip",
     "adjust_brightness",
     "adjust_contrast",
     "adjust_hue",

@@ -1,8 +1,8 @@
 """Operations that move pixels, in NumPy: the specification of csrc/transforms/{window,flip,rotate,affine,perspective,
 erase,warp}.c.
 
-Images are uint8 (H, W, C). Warps are in float64, as Pillow computes them, apart from nearest neighbours, whose positions
-Pillow adds up in 2^-16 pixels.
+Images are uint8 (H, W, C). Warps are in float64, as Pillow computes them, apart from nearest neighbours, whose
+positions Pillow adds up in 2^-16 pixels.
 """
 
 import math
@@ -164,7 +164,11 @@ def warp(image, m, size=None, interpolation="bilinear", fill=0):
         return pick(image, *np.broadcast_arrays(columns, rows[:, None]), fill)
     if affine and corners_fit(m, height, width):
         return pick(image, *step_places(m, height, width), fill)
-    return pick(image, *(np.floor(np.nan_to_num(p, nan=-1)).clip(-1, 1e9).astype(int) for p in positions(m, height, width)), fill)
+    return pick(
+        image,
+        *(np.floor(np.nan_to_num(p, nan=-1)).clip(-1, 1e9).astype(int) for p in positions(m, height, width)),
+        fill,
+    )
 
 
 def corners_fit(m, height, width):
