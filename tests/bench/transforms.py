@@ -1,4 +1,5 @@
-"""Views per second of the SimCLR recipes: nearfar against Pillow (torchvision's recipe) and albumentations.
+"""Views per second of the SimCLR recipes: nearfar against Pillow (torchvision's recipe) and albumentations; and images
+per second of single operations, with one thread, against Pillow and OpenCV (see geometry.py).
 
     python tests/bench/transforms.py [--quick]
 
@@ -8,6 +9,7 @@ for what the peers do.
 """
 
 import augmentations
+import geometry
 import harness
 import nearfar as nf
 import numpy as np
@@ -76,6 +78,7 @@ def main():
             report.compare(title, contenders, rounds, work=2 * len(images))
             for one in workers:
                 one.close()
+    geometry.compare(report, options, smooth_images, harness)
     report.write()
 
 
