@@ -1,11 +1,13 @@
 """Operations that move pixels, against Pillow, the NumPy twin and smooth functions."""
 
+import doctest
 import hashlib
 import math
 
 import nearfar as nf
 import numpy as np
 import pytest
+from nearfar import geometry, image_operations, recipe_geometry, recipe_operations
 from nearfar import transforms as T
 from PIL import Image
 from reference import geometry as twin
@@ -494,3 +496,12 @@ def points(**changes):
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+MODULES = (geometry, image_operations, recipe_geometry, recipe_operations)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_examples_in_docstrings(module):
+    result = doctest.testmod(module)
+    assert result.failed == 0 < result.attempted

@@ -27,8 +27,16 @@ NF_INLINE bytes16 reverse16(bytes16 a, size_t channels) {
  * channels a 16th byte is written, which the next pixel overwrites, and one before the pixels is read. */
 NF_INLINE size_t reverse_many(uint8_t *out, const uint8_t *in, size_t channels, size_t n) {
     size_t some = 16 / channels, spare = channels == 3, done = 0;
-    for (; done + some + spare <= n; done += some) {
-        bytes16 pixels = reverse16(load16(in + (n - done - some) * channels - spare), channels);
+    const uint8_t *from = in + n * channels - 16;
+    for (; done + 4 * some + spare <= n; done += 4 * some, from -= 4 * some * channels) {
+        NF_UNROLL
+        for (size_t k = 0; k < 4; k++) {
+            bytes16 pixels = reverse16(load16(from - k * some * channels), channels);
+            memcpy(out + (done + k * some) * channels, &pixels, sizeof pixels);
+        }
+    }
+    for (; done + some + spare <= n; done += some, from -= some * channels) {
+        bytes16 pixels = reverse16(load16(from), channels);
         memcpy(out + done * channels, &pixels, sizeof pixels);
     }
     return done;
@@ -78,6 +86,34 @@ static void transpose_bytes(uint8_t *out, ptrdiff_t out_step, const uint8_t *in,
         memcpy(out + i * out_step, &rows[i], 16);
 }
 
+#ifdef __AVX2__
+/* 4 x 4 pixels of three channels. Four bytes more are read and written at the end of each row. */
+NF_INLINE void transpose_triples(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step) {
+    const __m128i to_four = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
+    const __m128i to_three = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+    __m128i rows[4];
+    NF_UNROLL
+    for (ptrdiff_t i = 0; i < 4; i++)
+        rows[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(in + i * in_step)), to_four);
+    __m128i a = _mm_unpacklo_epi32(rows[0], rows[1]), b = _mm_unpacklo_epi32(rows[2], rows[3]);
+    __m128i c = _mm_unpackhi_epi32(rows[0], rows[1]), d = _mm_unpackhi_epi32(rows[2], rows[3]);
+    rows[0] = _mm_unpacklo_epi64(a, b), rows[1] = _mm_unpackhi_epi64(a, b);
+    rows[2] = _mm_unpacklo_epi64(c, d), rows[3] = _mm_unpackhi_epi64(c, d);
+    NF_UNROLL
+    for (ptrdiff_t i = 0; i < 4; i++)
+        _mm_storeu_si128((__m128i *)(out + i * out_step), _mm_shuffle_epi8(rows[i], to_three));
+}
+
+/* Four rows of the result; the number of columns done. */
+NF_INLINE size_t transpose_four_rows(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step,
+                                     size_t out_columns) {
+    size_t x = 0;
+    for (; x + 6 <= out_columns; x += 4)
+        transpose_triples(out + 3 * x, out_step, in + (ptrdiff_t)x * in_step, in_step);
+    return x;
+}
+#endif
+
 NF_INLINE void transpose_block(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step, size_t channels,
                                size_t out_rows, size_t out_columns) {
     for (size_t y = 0; y < out_rows; y++) {
@@ -95,7 +131,16 @@ NF_INLINE void transpose_block(uint8_t *out, ptrdiff_t out_step, const uint8_t *
 void NF_KERNEL(transpose_pixels)(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step,
                                  size_t channels, size_t out_rows, size_t out_columns) {
     enum { BLOCK = 16 };
-    for (size_t y = 0; y < out_rows; y += BLOCK)
+    size_t first = 0;
+#ifdef __AVX2__
+    for (; channels == 3 && first + 6 <= out_rows; first += 4) {
+        uint8_t *to = out + (ptrdiff_t)first * out_step;
+        size_t done = transpose_four_rows(to, out_step, in + 3 * first, in_step, out_columns);
+        transpose_block(to + 3 * done, out_step, in + 3 * first + (ptrdiff_t)done * in_step, in_step, 3, 4,
+                        out_columns - done);
+    }
+#endif
+    for (size_t y = first; y < out_rows; y += BLOCK)
         for (size_t x = 0; x < out_columns; x += BLOCK) {
             size_t height = out_rows - y < BLOCK ? out_rows - y : BLOCK;
             size_t width = out_columns - x < BLOCK ? out_columns - x : BLOCK;

@@ -38,18 +38,27 @@ size_t NF_KERNEL(project_affine)(int32_t *restrict x, int32_t *restrict y, const
     return count_inner(&p, x, y, n);
 }
 
-size_t NF_KERNEL(project_perspective)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,
-                                      double column, double row, size_t n) {
-    const nf_projection p = *projection;
-    double x_row = p.matrix[1] * row, y_row = p.matrix[4] * row, z_row = p.matrix[7] * row;
+/* `scale` and `shift`: those of p, as constants. */
+NF_INLINE void project_points(int32_t *restrict x, int32_t *restrict y, nf_projection p, double column, double row,
+                              size_t n, double scale, double shift) {
+    const double *m = p.matrix;
+    double x_row = m[1] * row + m[2], y_row = m[4] * row + m[5], z_row = m[7] * row + 1;
+    p.scale = scale;
+    p.shift = shift;
     for (size_t i = 0; i < n; i++) {
-        double at = column + (double)(int32_t)i;
-        double z = p.matrix[6] * at + z_row + 1, over = 1 / (float)z;
+        double at = column + (double)(int32_t)i, z = m[6] * at + z_row, over = 1 / (float)z;
         over *= 2 - z * over; /* Newton: 47 bits from 24, sooner than a division gives 53 */
-        place(x + i, y + i, (p.matrix[0] * at + x_row + p.matrix[2]) * over,
-              (p.matrix[3] * at + y_row + p.matrix[5]) * over, &p);
+        place(x + i, y + i, (m[0] * at + x_row) * over, (m[3] * at + y_row) * over, &p);
     }
-    return count_inner(&p, x, y, n);
+}
+
+size_t NF_KERNEL(project_perspective)(int32_t *restrict x, int32_t *restrict y, const nf_projection *p, double column,
+                                      double row, size_t n) {
+    if (p->scale == 1)
+        project_points(x, y, *p, column, row, n, 1, 0);
+    else
+        project_points(x, y, *p, column, row, n, ONE, 0.5);
+    return count_inner(p, x, y, n);
 }
 
 size_t NF_KERNEL(project_stepwise)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,

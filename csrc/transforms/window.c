@@ -29,13 +29,25 @@ static int64_t place(int64_t i, int64_t n, nf_padding_mode mode) {
     return i < n ? i : period - repeat - i;
 }
 
-static void fill_some(uint8_t *out, const uint8_t *row, const window *w, int64_t begin, int64_t end) {
-    for (int64_t x = begin; x < end; x++) {
-        int64_t from = place(w->left + x, w->in.width, w->mode);
-        if (from < 0)
-            nf_fill_pixels(out + x * w->channels, w->fill, w->channels, 1);
-        else
-            memcpy(out + x * w->channels, row + from * w->channels, (size_t)w->channels);
+/* Columns begin .. end - 1, beyond the image's sides, of some rows. Where they come from is found once for all rows. */
+static void side_rows(uint8_t *out, const uint8_t *image, const window *w, int64_t first_row, int64_t count,
+                      int64_t begin, int64_t end) {
+    enum { SOME = 64 };
+    int32_t columns[SOME];
+    int64_t channels = w->channels;
+    for (int64_t x = begin; x < end; x += SOME) {
+        int64_t some = nf_min(SOME, end - x);
+        for (int64_t i = 0; i < some; i++)
+            columns[i] = (int32_t)place(w->left + x + i, w->in.width, w->mode);
+        uint8_t *to = out + x * channels;
+        for (int64_t y = first_row; y < first_row + count; y++, to += w->out.width * channels) {
+            int64_t from = place(w->top + y, w->in.height, w->mode);
+            if (w->mode == NF_PAD_CONSTANT)
+                nf_fill_pixels(to, w->fill, channels, some);
+            else
+                nf_kernel->pick_pixels(to, image + from * w->in.width * channels, columns, (int32_t)w->in.width - 1,
+                                       (size_t)channels, (size_t)some);
+        }
     }
 }
 
@@ -43,17 +55,15 @@ static void window_rows(uint8_t *out, const uint8_t *image, int64_t begin, int64
     const window *w = arguments;
     int64_t size = w->out.width * w->channels, first = nf_clamp(-w->left, 0, w->out.width);
     int64_t last = nf_clamp(w->in.width - w->left, first, w->out.width);
+    side_rows(out, image, w, begin, count, 0, first);
+    side_rows(out, image, w, begin, count, last, w->out.width);
     for (int64_t y = begin; y < begin + count; y++, out += size) {
         int64_t from = place(w->top + y, w->in.height, w->mode);
-        if (from < 0) {
+        if (from < 0)
             nf_fill_pixels(out, w->fill, w->channels, w->out.width);
-            continue;
-        }
-        const uint8_t *row = image + from * w->in.width * w->channels;
-        fill_some(out, row, w, 0, first);
-        memcpy(out + first * w->channels, row + (w->left + first) * w->channels,
-               (size_t)((last - first) * w->channels));
-        fill_some(out, row, w, last, w->out.width);
+        else
+            memcpy(out + first * w->channels, image + (from * w->in.width + w->left + first) * w->channels,
+                   (size_t)((last - first) * w->channels));
     }
 }
 
