@@ -407,8 +407,9 @@ const char *nf_blas_config(void);
  *
  * `images` and `out` are (count, height, width, channels) bytes; the caller owns both, and they must not overlap. Any
  * number of channels unless a function says otherwise. Results agree with Pillow's (the blur with torchvision's) to
- * one grey level; all but that blur and the noise are equal to Pillow 13's bit by bit, where Pillow has them. Errors:
- * NF_BAD_VALUE for sizes or values out of range, NF_NO_MEMORY, NF_INTERRUPTED. */
+ * one grey level; all but that blur, the noise and warps (rotations but by quarter turns, affine maps, perspectives)
+ * are equal to Pillow 13's bit by bit, where Pillow has them. Errors: NF_BAD_VALUE for sizes or values out of range,
+ * NF_NO_MEMORY, NF_INTERRUPTED. */
 
 enum { NF_MAX_IMAGE_SIZE = 16384 }; /* of height and width that are asked for */
 enum { NF_MAX_GRID = 8 };           /* tiles along a side */
@@ -417,20 +418,70 @@ typedef struct nf_images {
     int64_t count, height, width, channels;
 } nf_images;
 
-typedef enum nf_interpolation { NF_BILINEAR = 0, NF_BICUBIC = 1 } nf_interpolation;
+typedef enum nf_interpolation { NF_BILINEAR = 0, NF_BICUBIC = 1, NF_NEAREST = 2 } nf_interpolation;
 
 typedef struct nf_box { /* rows top .. top + height - 1, columns left .. left + width - 1 */
     int32_t top, left, height, width;
 } nf_box;
 
 /* Cuts `box` out of each image and resizes it to (out_height, out_width), with the filter widened by the scale when
- * that shrinks the image (antialiasing). out: (count, out_height, out_width, channels). Source: Pillow's Resample.c,
- * 22-bit weights. */
+ * that shrinks the image (antialiasing), unless it is NF_NEAREST. out: (count, out_height, out_width, channels).
+ * Source: Pillow's Resample.c, 22-bit weights. */
 nf_status nf_resized_crop(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, int64_t out_height,
                           int64_t out_width, nf_interpolation interpolation);
 
-/* Mirrors each row. */
+/* Mirrors each row; mirrors each column. */
 nf_status nf_hflip(uint8_t *out, const uint8_t *images, nf_images shape);
+nf_status nf_vflip(uint8_t *out, const uint8_t *images, nf_images shape);
+
+/* Cuts `box`, which lies within the image, out. out: (count, box.height, box.width, channels). */
+nf_status nf_crop(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box);
+
+/* What stands beyond the image: a fill, its outermost pixels, or its mirror image, with those once or twice. */
+typedef enum nf_padding_mode { NF_PAD_CONSTANT, NF_PAD_EDGE, NF_PAD_REFLECT, NF_PAD_SYMMETRIC } nf_padding_mode;
+
+typedef struct nf_padding {
+    int64_t left, top, right, bottom; /* >= 0 */
+    nf_padding_mode mode;
+} nf_padding;
+
+/* Adds rows and columns around each image. out: as nf_padded_size says, which fails if that is more than
+ * NF_MAX_IMAGE_SIZE. `fill`, here and below: the value of pixels that have none, one number (fill_count 1) or one for
+ * each channel. */
+nf_status nf_padded_size(int64_t *height, int64_t *width, nf_images shape, nf_padding padding);
+nf_status nf_pad(uint8_t *out, const uint8_t *images, nf_images shape, nf_padding padding, const uint8_t *fill,
+                 int64_t fill_count);
+
+/* Rotates by `angle` degrees counter-clockwise about `center` (x, y; NULL: the middle), the corner of the first pixel
+ * being (0, 0). Quarter turns about the middle move pixels without sampling, unless the result would not fit.
+ * `expands`: the result has room for all corners; nf_rotated_size gives its size. Angles must be finite. Source:
+ * Pillow's Image.rotate.
+ *
+ * This and the following sample each pixel of the result where it comes from: the nearest pixel, or weighted sums of
+ * 2 x 2 or 4 x 4 (cubic convolution with a = -1), beyond the image's borders of its outermost pixels; fractions are
+ * dropped. Places outside the image have the fill's value. At most 65536 rows and columns, less than 2^31 bytes an
+ * image. Source: Pillow's Geometry.c. */
+nf_status nf_rotated_size(int64_t *height, int64_t *width, nf_images shape, double angle, bool expands,
+                          const double *center);
+nf_status nf_rotate(uint8_t *out, const uint8_t *images, nf_images shape, double angle, bool expands,
+                    const double *center, nf_interpolation interpolation, const uint8_t *fill, int64_t fill_count);
+
+/* Rotates by `angle` degrees clockwise, scales by `scale` (1e-6..1e6) and shears by the angles `shear` (x, y; degrees,
+ * within -89.9..89.9) about `center` (x, y; NULL: the middle), then shifts by `translate` (x, y; pixels). out has the
+ * shape of images. Source: torchvision's affine. */
+nf_status nf_affine(uint8_t *out, const uint8_t *images, nf_images shape, double angle, const double translate[2],
+                    double scale, const double shear[2], const double *center, nf_interpolation interpolation,
+                    const uint8_t *fill, int64_t fill_count);
+
+/* The perspective that takes four points (x, y) of the image to four of the result, which has the shape of images. No
+ * three of either four may lie on a line. Source: torchvision's perspective. */
+nf_status nf_perspective(uint8_t *out, const uint8_t *images, nf_images shape, const double startpoints[8],
+                         const double endpoints[8], nf_interpolation interpolation, const uint8_t *fill,
+                         int64_t fill_count);
+
+/* Gives all pixels of `box`, which lies within the image and may be empty, one value. */
+nf_status nf_erase(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, const uint8_t *value,
+                   int64_t value_count);
 
 /* out = clip(factor x); factor >= 0. 0 gives black, 1 the image. */
 nf_status nf_adjust_brightness(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
@@ -516,6 +567,7 @@ nf_status nf_normalize(float *out, const uint8_t *images, nf_images shape, const
  * other, each as the struct below. Draws are a function of (seed, epoch, index of the sample, view, place in the list).
  */
 
+/* Operations that move pixels have numbers from 32 on, all but the first two. */
 typedef enum nf_transform_kind {
     NF_RANDOM_RESIZED_CROP = 0, /* draws nf_box */
     NF_HORIZONTAL_FLIP = 1,     /* draws nf_switch */
@@ -532,15 +584,29 @@ typedef enum nf_transform_kind {
     NF_GAUSSIAN_NOISE = 12,     /* draws nf_noise_draw */
     NF_CUTOUT = 13,             /* draws nf_cutout_draw */
     NF_JIGSAW = 14,             /* draws nf_jigsaw_draw */
+    NF_VERTICAL_FLIP = 15,      /* draws nf_switch */
+    NF_RANDOM_ROTATION = 16,    /* draws nf_rotation_draw */
+    NF_RANDOM_AFFINE = 17,      /* draws nf_affine_draw */
+    NF_RANDOM_PERSPECTIVE = 18, /* draws nf_perspective_draw */
+    NF_RANDOM_CROP = 19,        /* draws nf_place */
+    NF_RANDOM_ERASING = 20,     /* draws nf_erasing_draw */
+    NF_RESIZE = 21,             /* draws nothing */
+    NF_CENTER_CROP = 22,        /* draws nothing */
 } nf_transform_kind;
 
 typedef struct nf_range { /* a uniform distribution, or one value if low == high */
     double low, high;
 } nf_range;
 
+enum { NF_MAX_COLORS = 4 };
+typedef struct nf_colors { /* one value for all channels (count 1), or one for each */
+    uint8_t values[NF_MAX_COLORS];
+    int32_t count;
+} nf_colors;
+
 typedef struct nf_transform {
     nf_transform_kind kind;
-    double probability; /* of being applied, 0..1; not used by the crop */
+    double probability; /* of being applied, 0..1; only of those that draw whether they are */
     union {
         struct {
             int64_t height, width; /* of the result */
@@ -577,6 +643,37 @@ typedef struct nf_transform {
         struct {
             int64_t grid;
         } jigsaw;
+        struct { /* about the middle, as nf_rotate; the size stays */
+            nf_range degrees;
+            nf_interpolation interpolation;
+            nf_colors fill;
+        } rotation;
+        struct {
+            nf_range degrees;
+            double translate[2]; /* the largest shift in x and y, as a share of width and height */
+            nf_range scale, shear_x, shear_y;
+            nf_interpolation interpolation;
+            nf_colors fill;
+        } affine;
+        struct {
+            double distortion_scale; /* how far the corners may move, as a share of half the image */
+            nf_interpolation interpolation;
+            nf_colors fill;
+        } perspective;
+        struct {                   /* NF_RANDOM_CROP, NF_CENTER_CROP */
+            int64_t height, width; /* of the result */
+            nf_padding padding;    /* before the crop */
+            nf_colors fill;
+        } window;
+        struct {
+            nf_range scale; /* the box's share of the image's area */
+            nf_range ratio; /* the box's height / width, log-uniform */
+            nf_colors value;
+        } erasing;
+        struct {
+            int64_t height, width; /* width 0: the shorter side becomes `height`, the other one keeps the ratio */
+            nf_interpolation interpolation;
+        } resize;
     };
 } nf_transform;
 
@@ -626,6 +723,27 @@ typedef enum nf_pixel_type {
     NF_PIXEL_SHORT = 1, /* uint16_t, 65535 */
     NF_PIXEL_FLOAT = 2, /* float, 1 */
 } nf_pixel_type;
+typedef struct nf_rotation_draw {
+    double angle; /* degrees, counter-clockwise */
+} nf_rotation_draw;
+
+typedef struct nf_affine_draw { /* as nf_affine */
+    double angle, scale, shear_x, shear_y, translate_x, translate_y;
+} nf_affine_draw;
+
+typedef struct nf_perspective_draw {
+    int32_t endpoints[8]; /* where the corners go: top left, top right, bottom right, bottom left; x, y */
+    uint8_t applied, unused[7];
+} nf_perspective_draw;
+
+typedef struct nf_place { /* the corner of a crop in the padded image */
+    int32_t top, left;
+} nf_place;
+
+typedef struct nf_erasing_draw {
+    nf_box box;
+    uint8_t applied, unused[7];
+} nf_erasing_draw;
 
 typedef struct nf_recipe {
     const nf_transform *transforms;

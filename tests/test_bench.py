@@ -25,7 +25,7 @@ def run(script, tmp_path, *options):
 
 
 @pytest.mark.parametrize(
-    ("script", "cases"), [("loss", 2), ("transforms", 18), ("step", 6)], ids=["loss", "transforms", "step"]
+    ("script", "cases"), [("loss", 2), ("transforms", 18 + 17), ("step", 6)], ids=["loss", "transforms", "step"]
 )
 def test_reports_a_time_for_each_case_and_why_peers_are_missing(script, cases, tmp_path):
     report, text = run(script, tmp_path, "--threads", "2", "--rounds", "1")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nearfar import _core
 from nearfar import transforms as T
+from nearfar.recipe_operations import ROW
 from reference import transforms as twin
 
 NAN = float("nan")
@@ -289,7 +290,7 @@ def test_probabilities_zero_and_one():
         (lambda: T.SimCLR(32, mean=(NAN, 0, 0)), ValueError, "mean"),
         (lambda: T.GaussianBlur(kernel_size=4), ValueError, "kernel_size"),
         (lambda: T.GaussianBlur(sigma=(0.0, 1.0)), ValueError, "sigma"),
-        (lambda: T.RandomResizedCrop(8, interpolation="nearest"), ValueError, "interpolation"),
+        (lambda: T.RandomResizedCrop(8, interpolation="lanczos"), ValueError, "interpolation"),
         (lambda: T.Recipe([T.Normalize(), T.HorizontalFlip()]), TypeError, "Normalize must come last"),
         (lambda: T.Recipe(["flip"]), TypeError, "operations"),
         (lambda: T.Recipe([], views=0), ValueError, "views"),
@@ -394,19 +395,19 @@ def test_replay_of_noise_never_crashes():
 
 def test_core_refuses_nonsense():
     """The core's own checks, without those of transforms.py."""
-    row = np.zeros((1, 10))
+    row = np.zeros((1, ROW))
     for kind in (-1, 99, 2.5, NAN, 1e300):
         row[0, 0] = kind
         with pytest.raises(ValueError, match="unknown kind"):
             _core.check_transforms(row)
     with pytest.raises(ValueError):
-        _core.check_transforms(np.zeros((1, 9)))
+        _core.check_transforms(np.zeros((1, ROW - 1)))
     row[0, 0] = 0
     for bad in (0, -1, 1e18, NAN, 7.5):
-        row[0, 2:] = [bad, 8, 0.5, 1, 1, 1, 0, 0]
+        row[0, 2:10] = [bad, 8, 0.5, 1, 1, 1, 0, 0]
         with pytest.raises(ValueError, match="size"):
             _core.check_transforms(row)
-    flip = np.array([[1, 0.5] + [0] * 8])
+    flip = np.array([[1, 0.5] + [0] * (ROW - 2)])
     records = np.zeros((1, 2, 7), np.uint8)
     with pytest.raises(ValueError, match="params"):
         _core.recipe_apply(flip, 1, IMAGES[:2], records, np.zeros(3), np.ones(3), False, False, None)
@@ -434,7 +435,7 @@ def test_failed_allocations():
     assert n > 4
     _core._alloc_fail_at(2)
     with pytest.raises(MemoryError):
-        T.hflip(IMAGES)
+        T.adjust_brightness(IMAGES, 2.0)
     _core._alloc_fail_at(0)
 
 

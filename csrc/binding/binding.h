@@ -73,6 +73,7 @@ int nf_bind_margin_losses(PyObject *module);
 int nf_bind_measure(PyObject *module);
 int nf_bind_transforms(PyObject *module);
 int nf_bind_photometry(PyObject *module);
+int nf_bind_geometry(PyObject *module);
 int nf_bind_recipes(PyObject *module);
 
 #endif

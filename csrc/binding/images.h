@@ -10,7 +10,7 @@ void nf_release(void *object);
 /* `object` as contiguous uint8 images (H, W), (H, W, C) or (N, H, W, C), a new reference. */
 PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *shape, int min_ndim, int max_ndim);
 
-/* A new array like `images`, of other height, width and channels. */
+/* A new array like `images`, of another shape; `shape.count` only matters if they are a batch. */
 PyArrayObject *nf_new_images(PyArrayObject *images, nf_images shape, int type);
 
 /* Gives up `images`, and returns `out`, or raises. */

@@ -5,11 +5,23 @@
 
 #include <string.h>
 
-enum { ROW = 10 }; /* numbers that describe a transform: kind, probability, then the fields of its struct in order */
+enum { ROW = 20 }; /* numbers that describe a transform: kind, probability, then the fields of its struct in order */
 
 /* Numbers that no check accepts become -1. */
 static int64_t whole(double number) {
     return number >= 0 && number <= 1e9 && number == (double)(int64_t)number ? (int64_t)number : -1;
+}
+
+/* How many values, then NF_MAX_COLORS of them; a count that no check accepts if they are no bytes. */
+static nf_colors read_colors(const double *field) {
+    nf_colors colors = {.count = (int32_t)whole(field[0])};
+    for (int i = 0; i < NF_MAX_COLORS; i++) {
+        int64_t value = whole(field[1 + i]);
+        colors.values[i] = (uint8_t)value;
+        if (value < 0 || value > 255)
+            colors.count = -1;
+    }
+    return colors;
 }
 
 static nf_transform read_transform(const double *row) {
@@ -47,6 +59,37 @@ static nf_transform read_transform(const double *row) {
         transform.cutout.fill = whole(field[2]);
     } else if (transform.kind == NF_JIGSAW) {
         transform.jigsaw.grid = whole(field[0]);
+    } else if (transform.kind == NF_RANDOM_ROTATION) {
+        transform.rotation.degrees = (nf_range){field[0], field[1]};
+        transform.rotation.interpolation = (nf_interpolation)whole(field[2]);
+        transform.rotation.fill = read_colors(field + 3);
+    } else if (transform.kind == NF_RANDOM_AFFINE) {
+        transform.affine.degrees = (nf_range){field[0], field[1]};
+        transform.affine.translate[0] = field[2];
+        transform.affine.translate[1] = field[3];
+        transform.affine.scale = (nf_range){field[4], field[5]};
+        transform.affine.shear_x = (nf_range){field[6], field[7]};
+        transform.affine.shear_y = (nf_range){field[8], field[9]};
+        transform.affine.interpolation = (nf_interpolation)whole(field[10]);
+        transform.affine.fill = read_colors(field + 11);
+    } else if (transform.kind == NF_RANDOM_PERSPECTIVE) {
+        transform.perspective.distortion_scale = field[0];
+        transform.perspective.interpolation = (nf_interpolation)whole(field[1]);
+        transform.perspective.fill = read_colors(field + 2);
+    } else if (transform.kind == NF_RANDOM_CROP || transform.kind == NF_CENTER_CROP) {
+        transform.window.height = whole(field[0]);
+        transform.window.width = whole(field[1]);
+        transform.window.padding = (nf_padding){whole(field[2]), whole(field[3]), whole(field[4]), whole(field[5]),
+                                                (nf_padding_mode)whole(field[6])};
+        transform.window.fill = read_colors(field + 7);
+    } else if (transform.kind == NF_RANDOM_ERASING) {
+        transform.erasing.scale = (nf_range){field[0], field[1]};
+        transform.erasing.ratio = (nf_range){field[2], field[3]};
+        transform.erasing.value = read_colors(field + 4);
+    } else if (transform.kind == NF_RESIZE) {
+        transform.resize.height = whole(field[0]);
+        transform.resize.width = whole(field[1]);
+        transform.resize.interpolation = (nf_interpolation)whole(field[2]);
     }
     return transform;
 }

@@ -115,6 +115,23 @@ typedef struct nf_taps {
     int32_t *weights;        /* (outputs, most) */
 } nf_taps;
 
+/* A warp's way from pixels of the result to pixels of the image. Positions count from the image's corner, so that
+ * pixel 0 has its centre at 1/2; as whole numbers they are position scale + shift, fraction dropped. */
+enum { NF_WARP_CHUNK = 64, NF_WARP_BITS = 14, NF_WARP_OUTSIDE = -1 };
+typedef struct nf_projection {
+    double matrix[8];                     /* u = (m0 x + m1 y + m2) / (m6 x + m7 y + 1), v with m3, m4, m5 */
+    double width, height;                 /* of the image */
+    double scale, shift;                  /* 2^NF_WARP_BITS, 1/2; for nearest neighbours 1, 0 */
+    int32_t x_step, y_step;               /* in 2^-16 pixels, for project_stepwise */
+    int32_t low_x, high_x, low_y, high_y; /* positions low..high - 1 are "inner": a sample reads no pixel beyond */
+} nf_projection;
+
+/* An image of interleaved channels, rows `row` bytes apart; its bytes number less than 2^31. */
+typedef struct nf_raster {
+    const uint8_t *pixels;
+    size_t width, height, channels, row;
+} nf_raster;
+
 /* Kernels of images, in NF_KERNELS. Pixels are planes of bytes. "Padded": up to 15 bytes after the n-th are read and
  * written too. */
 #define NF_IMAGE_KERNELS(K)                                                                                           \
@@ -170,7 +187,34 @@ typedef struct nf_taps {
     K(void, add_noise,                                                                                                \
       (uint8_t * pixels, float mean, float sigma, const uint32_t counter[4], const uint32_t key[2], size_t n))        \
     /* reverses the order of bytes */                                                                                 \
-    K(void, mirror_row, (uint8_t * row, size_t n))
+    K(void, mirror_row, (uint8_t * row, size_t n))                                                                    \
+    /* warp.c: positions for `n` <= NF_WARP_CHUNK pixels of a row, from (column, row) on, or NF_WARP_OUTSIDE in x;    \
+     * the number of inner ones */                                                                                    \
+    K(size_t, project_affine,                                                                                         \
+      (int32_t * x, int32_t * y, const nf_projection *projection, double column, double row, size_t n))               \
+    K(size_t, project_perspective,                                                                                    \
+      (int32_t * x, int32_t * y, const nf_projection *projection, double column, double row, size_t n))               \
+    /* for nearest neighbours, from a start in 2^-16 pixels */                                                        \
+    K(size_t, project_stepwise,                                                                                       \
+      (int32_t * x, int32_t * y, const nf_projection *projection, int32_t x_start, int32_t y_start, size_t n))        \
+    /* 0 outside, 1 within the image, 2 inner */                                                                      \
+    K(void, find_zones,                                                                                               \
+      (uint8_t * zones, const nf_projection *projection, const int32_t *x, const int32_t *y, size_t n))               \
+    /* the pixels there: at inner positions, at any */                                                                \
+    K(void, sample_nearest, (uint8_t * out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n))       \
+    K(void, sample_bilinear, (uint8_t * out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n))      \
+    K(void, sample_bicubic, (uint8_t * out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n))       \
+    K(void, sample_nearest_edge, (uint8_t * out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n))  \
+    K(void, sample_bilinear_edge, (uint8_t * out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n)) \
+    K(void, sample_bicubic_edge, (uint8_t * out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n))  \
+    /* moves.c: n pixels of `channels` bytes in reverse order, or from the given columns of a row, which ends with    \
+     * column `last`; columns of a matrix of pixels, `step` bytes from one row to the next (down or up), to rows */   \
+    K(void, reverse_pixels, (uint8_t * out, const uint8_t *in, size_t channels, size_t n))                            \
+    K(void, pick_pixels,                                                                                              \
+      (uint8_t * out, const uint8_t *row, const int32_t *columns, int32_t last, size_t channels, size_t n))           \
+    K(void, transpose_pixels,                                                                                         \
+      (uint8_t * out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step, size_t channels, size_t out_rows,     \
+       size_t out_columns))
 
 /* K(return type, name, (arguments)): single-precision and integer kernels. */
 #define NF_KERNELS(K)       \

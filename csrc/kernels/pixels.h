@@ -24,6 +24,22 @@ NF_INLINE bytes16 interleave_high(bytes16 a, bytes16 b) {
     return NF_SHUFFLE(bytes16, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
+/* Transposes a 16 x 16 matrix of bytes: four perfect shuffles of its rows. */
+NF_INLINE void transpose16(bytes16 rows[16]) {
+    bytes16 next[16];
+    NF_UNROLL
+    for (int step = 0; step < 4; step++) {
+        NF_UNROLL
+        for (int i = 0; i < 8; i++) {
+            next[2 * i] = interleave_low(rows[i], rows[i + 8]);
+            next[2 * i + 1] = interleave_high(rows[i], rows[i + 8]);
+        }
+        NF_UNROLL
+        for (int i = 0; i < 16; i++)
+            rows[i] = next[i];
+    }
+}
+
 #if defined(__AVX512F__)
 
 typedef __m512i vint; /* NF_WIDTH 32-bit whole numbers */

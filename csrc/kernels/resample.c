@@ -4,22 +4,6 @@
 
 enum { ROWS = 16, SHIFT = NF_WEIGHT_BITS, HALF = 1 << (SHIFT - 1) };
 
-/* Transposes a 16 x 16 matrix of bytes: four perfect shuffles of its rows. */
-NF_INLINE void transpose(bytes16 rows[ROWS]) {
-    bytes16 next[ROWS];
-    NF_UNROLL
-    for (int step = 0; step < 4; step++) {
-        NF_UNROLL
-        for (int i = 0; i < ROWS / 2; i++) {
-            next[2 * i] = interleave_low(rows[i], rows[i + ROWS / 2]);
-            next[2 * i + 1] = interleave_high(rows[i], rows[i + ROWS / 2]);
-        }
-        NF_UNROLL
-        for (int i = 0; i < ROWS; i++)
-            rows[i] = next[i];
-    }
-}
-
 /* `count` (1..16) rows of `width` bytes become `width` columns of 16; missing rows repeat the last one. */
 static void gather_columns(uint8_t *columns, const uint8_t *source, size_t source_row, size_t count, size_t width) {
     for (size_t x = 0; x < width; x += 16) {
@@ -34,7 +18,7 @@ static void gather_columns(uint8_t *columns, const uint8_t *source, size_t sourc
                 memcpy(&block[i], row, some);
             }
         }
-        transpose(block);
+        transpose16(block);
         memcpy(columns + x * ROWS, block, sizeof block);
     }
 }
@@ -45,7 +29,7 @@ static void scatter_columns(uint8_t *out, size_t out_row, const uint8_t *columns
         size_t some = width - x < 16 ? width - x : 16;
         bytes16 block[ROWS];
         memcpy(block, columns + x * ROWS, sizeof block);
-        transpose(block);
+        transpose16(block);
         for (size_t i = 0; i < count; i++)
             if (some == 16)
                 memcpy(out + i * out_row + x, &block[i], 16);

@@ -1,7 +1,8 @@
-/* Cropping and resizing with antialiasing, as Pillow does it: 22-bit weights, one pass per axis, bytes between them.
- * Source: Pillow, src/libImaging/Resample.c. */
+/* Cropping and resizing with antialiasing, as Pillow does it: 22-bit weights, one pass per axis, bytes between them; or
+ * by nearest neighbours. Source: Pillow, src/libImaging/Resample.c, Geometry.c. */
 #include "filter.h"
 #include "transform.h"
+#include "warp.h"
 
 #include <math.h>
 #include <string.h>
@@ -99,7 +100,56 @@ static void resize(uint8_t *out, size_t stride, const uint8_t *source, size_t so
     }
 }
 
+/* ---- Nearest neighbours ---- */
+
+typedef struct picks {
+    const int32_t *columns, *rows; /* of the box, for each of the result */
+    nf_box box;
+    int64_t in_width, out_width, channels;
+} picks;
+
+static void pick_rows(uint8_t *out, const uint8_t *image, int64_t begin, int64_t count, const void *arguments) {
+    const picks *p = arguments;
+    size_t channels = (size_t)p->channels, row = (size_t)p->out_width * channels;
+    const uint8_t *corner = image + (p->box.top * p->in_width + p->box.left) * p->channels;
+    for (int64_t y = begin; y < begin + count; y++, out += row)
+        if (y > begin && p->rows[y] == p->rows[y - 1])
+            memcpy(out, out - row, row);
+        else
+            nf_kernel->pick_pixels(out, corner + p->rows[y] * p->in_width * p->channels, p->columns, p->box.width - 1,
+                                   channels, (size_t)p->out_width);
+}
+
+/* `scratch`: room for a number for each column and row of the result. */
+static picks make_picks(nf_box box, int64_t in_width, int64_t channels, nf_extent out, bool mirror, void *scratch) {
+    int32_t *columns = scratch, *rows = columns + out.width;
+    nf_scale_table(columns, 0, (double)box.width / (double)out.width, out.width, box.width);
+    nf_scale_table(rows, 0, (double)box.height / (double)out.height, out.height, box.height);
+    for (int64_t i = 0; mirror && i < out.width / 2; i++) {
+        int32_t left = columns[i];
+        columns[i] = columns[out.width - 1 - i];
+        columns[out.width - 1 - i] = left;
+    }
+    return (picks){columns, rows, box, in_width, out.width, channels};
+}
+
+static nf_status pick(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, nf_extent size) {
+    void *scratch;
+    NF_TRY(nf_alloc(&scratch, nf_warp_scratch_size(size)));
+    picks p = make_picks(box, shape.width, shape.channels, size, false, scratch);
+    nf_status status = nf_map_rows(out, size, images, shape, pick_rows, &p);
+    nf_free(scratch);
+    return status;
+}
+
+/* ---- On a view ---- */
+
 void nf_view_crop(nf_view *view, nf_box box, nf_extent out, nf_interpolation interpolation, bool mirror) {
+    if (interpolation == NF_NEAREST) {
+        picks p = make_picks(box, view->width, view->channels, out, mirror, view->scratch);
+        nf_view_rows(view, out, pick_rows, &p);
+        return;
+    }
     nf_extent in = {box.height, box.width};
     size_t stride = nf_plane_size(out), first = (size_t)box.top * (size_t)view->width + (size_t)box.left;
     size_t channels = (size_t)view->channels, width = (size_t)view->width;
@@ -113,22 +163,9 @@ void nf_view_crop(nf_view *view, nf_box box, nf_extent out, nf_interpolation int
     nf_view_swap(view, out);
 }
 
-static nf_status check_box(nf_box box, nf_extent in) {
-    if (box.height < 1 || box.width < 1 || box.top < 0 || box.left < 0 || box.height > in.height - box.top ||
-        box.width > in.width - box.left)
-        return nf_fail(NF_BAD_VALUE,
-                       "crop box must lie within the image of %lld x %lld, got top %d, left %d, height %d, width %d",
-                       (long long)in.height, (long long)in.width, box.top, box.left, box.height, box.width);
-    return NF_OK;
-}
-
 static nf_status check_size(int64_t height, int64_t width, nf_interpolation interpolation) {
-    if (height < 1 || width < 1 || height > NF_MAX_IMAGE_SIZE || width > NF_MAX_IMAGE_SIZE)
-        return nf_fail(NF_BAD_VALUE, "size must be in 1..%d, got (%lld, %lld)", NF_MAX_IMAGE_SIZE, (long long)height,
-                       (long long)width);
-    if (interpolation != NF_BILINEAR && interpolation != NF_BICUBIC)
-        return nf_fail(NF_BAD_VALUE, "interpolation must be bilinear or bicubic");
-    return NF_OK;
+    NF_TRY(nf_check_out_size(height, width, "size"));
+    return nf_check_interpolation(interpolation);
 }
 
 /* ---- On a batch ---- */
@@ -147,7 +184,9 @@ static void crop_one(nf_view *view, const void *arguments) {
 nf_status nf_resized_crop(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, int64_t out_height,
                           int64_t out_width, nf_interpolation interpolation) {
     NF_TRY(check_size(out_height, out_width, interpolation));
-    NF_TRY(check_box(box, (nf_extent){shape.height, shape.width}));
+    NF_TRY(nf_check_box(box, (nf_extent){shape.height, shape.width}));
+    if (interpolation == NF_NEAREST)
+        return pick(out, images, shape, box, (nf_extent){out_height, out_width});
     crop_arguments arguments = {box, {out_height, out_width}, interpolation};
     return nf_map_images(out, (size_t)(out_height * out_width * shape.channels), images, shape, arguments.out,
                          nf_crop_scratch_size((nf_extent){box.height, box.width}, shape.channels, arguments.out),
@@ -206,7 +245,7 @@ static void draw(void *record, const nf_transform *transform, nf_extent in, nf_r
 
 static nf_status check_draw(const void *record, const nf_transform *transform, nf_extent in) {
     (void)transform;
-    return check_box(*(const nf_box *)record, in);
+    return nf_check_box(*(const nf_box *)record, in);
 }
 
 static void apply(nf_view *view, const nf_transform *transform, const void *record) {
@@ -221,3 +260,48 @@ const nf_transform_type nf_crop_type = {.draw_size = sizeof(nf_box),
                                         .draw = draw,
                                         .check_draw = check_draw,
                                         .apply = apply};
+
+/* ---- In a recipe: all of the image, resized ---- */
+
+static nf_extent resized(const nf_transform *transform, nf_extent in) {
+    int64_t height = transform->resize.height, width = transform->resize.width;
+    if (width > 0)
+        return (nf_extent){height, width};
+    int64_t shorter = height;
+    return in.width <= in.height ? (nf_extent){shorter * in.height / in.width, shorter}
+                                 : (nf_extent){shorter, shorter * in.width / in.height};
+}
+
+static nf_status check_resize(const nf_transform *transform) {
+    int64_t height = transform->resize.height, width = transform->resize.width;
+    return check_size(height, width == 0 ? height : width, transform->resize.interpolation);
+}
+
+static nf_status plan_resize(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
+    (void)channels;
+    *out = resized(transform, in);
+    return nf_check_out_size(out->height, out->width, "the resized image");
+}
+
+static size_t resize_scratch_size(const nf_transform *transform, nf_extent in, int64_t channels) {
+    return nf_crop_scratch_size(in, channels, resized(transform, in));
+}
+
+static void draw_nothing(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
+    (void)record, (void)transform, (void)in, (void)random;
+}
+
+static void apply_resize(nf_view *view, const nf_transform *transform, const void *record) {
+    (void)record;
+    nf_extent in = {view->height, view->width}, out = resized(transform, in);
+    nf_box all = {.height = (int32_t)in.height, .width = (int32_t)in.width};
+    nf_view_crop(view, all, out, transform->resize.interpolation, false);
+}
+
+const nf_transform_type nf_resize_type = {.draw_size = 0,
+                                          .check = check_resize,
+                                          .plan = plan_resize,
+                                          .scratch_size = resize_scratch_size,
+                                          .draw = draw_nothing,
+                                          .check_draw = nf_check_any_draw,
+                                          .apply = apply_resize};

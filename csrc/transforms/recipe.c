@@ -19,6 +19,14 @@ static const nf_transform_type *const TYPES[] = {
     [NF_GAUSSIAN_NOISE] = &nf_noise_type,
     [NF_CUTOUT] = &nf_cutout_type,
     [NF_JIGSAW] = &nf_jigsaw_type,
+    [NF_VERTICAL_FLIP] = &nf_vertical_flip_type,
+    [NF_RANDOM_ROTATION] = &nf_rotation_type,
+    [NF_RANDOM_AFFINE] = &nf_affine_type,
+    [NF_RANDOM_PERSPECTIVE] = &nf_perspective_type,
+    [NF_RANDOM_CROP] = &nf_random_crop_type,
+    [NF_RANDOM_ERASING] = &nf_erasing_type,
+    [NF_RESIZE] = &nf_resize_type,
+    [NF_CENTER_CROP] = &nf_center_crop_type,
 };
 enum { KINDS = sizeof TYPES / sizeof *TYPES };
 
@@ -42,6 +50,12 @@ nf_status nf_check_any_draw(const void *record, const nf_transform *transform, n
     return NF_OK;
 }
 
+nf_status nf_check_colors(const nf_colors *colors) {
+    if (colors->count < 1 || colors->count > NF_MAX_COLORS)
+        return nf_fail(NF_BAD_VALUE, "a colour must be one to %d numbers in 0..255", NF_MAX_COLORS);
+    return NF_OK;
+}
+
 nf_status nf_need_color(const nf_transform *transform, int64_t channels, const char *name) {
     if (channels != 3 && channels != 1 && transform->probability > 0)
         return nf_fail(NF_BAD_VALUE, "%s needs images with 3 channels (or 1), got %lld", name, (long long)channels);
@@ -61,7 +75,7 @@ void nf_draw_switch(void *record, const nf_transform *transform, nf_extent in, n
 /* ---- Checks ---- */
 
 nf_status nf_transform_check(const nf_transform *transform) {
-    if ((int)transform->kind < 0 || transform->kind >= (int)KINDS)
+    if ((int)transform->kind < 0 || transform->kind >= (int)KINDS || !TYPES[transform->kind])
         return nf_fail(NF_BAD_VALUE, "unknown kind of transform: %d", (int)transform->kind);
     return TYPES[transform->kind]->check(transform);
 }

@@ -22,12 +22,16 @@ extern const nf_transform_type nf_crop_type, nf_flip_type, nf_jitter_type, nf_gr
 extern const nf_transform_type nf_solarize_type, nf_posterize_type, nf_invert_type, nf_autocontrast_type;
 extern const nf_transform_type nf_equalize_type, nf_sharpness_type, nf_pillow_blur_type, nf_noise_type;
 extern const nf_transform_type nf_cutout_type, nf_jigsaw_type;
+extern const nf_transform_type nf_vertical_flip_type, nf_rotation_type, nf_affine_type, nf_perspective_type;
+extern const nf_transform_type nf_random_crop_type, nf_erasing_type, nf_resize_type, nf_center_crop_type;
 
 /* Parts of the types. */
 nf_status nf_check_range(nf_range range, const char *name, double least, double most);
 nf_status nf_check_probability(const nf_transform *transform);
 nf_status nf_check_any_draw(const void *record, const nf_transform *transform,
                             nf_extent in); /* nf_switch: all are fine */
+nf_status nf_check_colors(const nf_colors *colors);
+nf_status nf_check_box(nf_box box, nf_extent in); /* of at least one pixel */
 nf_status nf_need_color(const nf_transform *transform, int64_t channels, const char *name);
 double nf_draw_range(nf_range range, nf_random *random);
 void nf_draw_switch(void *record, const nf_transform *transform, nf_extent in, nf_random *random);

@@ -6,7 +6,8 @@ import operator
 
 import numpy as np
 
-INTERPOLATIONS = {"bilinear": 0, "bicubic": 1}
+INTERPOLATIONS = {"bilinear": 0, "bicubic": 1, "nearest": 2}
+PADDING_MODES = {"constant": 0, "edge": 1, "reflect": 2, "symmetric": 3}
 
 
 def integer(value, name, least=-(2**31), below=2**31) -> int:
@@ -57,6 +58,23 @@ def interpolation_of(name) -> int:
     if name not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {', '.join(map(repr, INTERPOLATIONS))}, got {name!r}")
     return INTERPOLATIONS[name]
+
+
+def padding_of(padding, mode) -> tuple[int, int, int, int, int]:
+    """Left, top, right, bottom and the number of the mode."""
+    sides = padding if isinstance(padding, (tuple, list)) else (padding,)
+    if len(sides) not in (1, 2, 4):
+        raise ValueError(f"padding must be one, two or four integers, got {padding!r}")
+    left, top, right, bottom = (tuple(integer(side, "padding") for side in sides) * 4)[:4]
+    if mode not in PADDING_MODES:
+        raise ValueError(f"padding_mode must be one of {', '.join(map(repr, PADDING_MODES))}, got {mode!r}")
+    return left, top, right, bottom, PADDING_MODES[mode]
+
+
+def fill_of(value, name="fill") -> np.ndarray:
+    """The colour of pixels that have none: one number, or one per channel."""
+    values = value if isinstance(value, (tuple, list, np.ndarray)) else (value,)
+    return np.array([integer(one, name, 0, 256) for one in values], np.uint8)
 
 
 def per_channel(value, name, channels, default) -> np.ndarray:

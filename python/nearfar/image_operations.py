@@ -18,7 +18,7 @@ def _images(image, name="image") -> np.ndarray:
 def resized_crop(image, top, left, height, width, size, interpolation="bilinear"):
     """Cut a box out of an image and resize it.
 
-    The filter is widened by the scale when the box shrinks (antialiasing), as in Pillow.
+    The filter is widened by the scale when the box shrinks (antialiasing), as in Pillow, unless it is "nearest".
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def resized_crop(image, top, left, height, width, size, interpolation="bilinear"
         The box, in pixels. It must lie within the image.
     size : int or (int, int)
         Height and width of the result, 1..16384.
-    interpolation : {"bilinear", "bicubic"}
+    interpolation : {"bilinear", "bicubic", "nearest"}
 
     Returns
     -------
@@ -56,19 +56,49 @@ def resized_crop(image, top, left, height, width, size, interpolation="bilinear"
     return _core.resized_crop(_images(image), *box, out_height, out_width, interpolation_of(interpolation))
 
 
-def resize(image, size, interpolation="bilinear"):
-    """Resize an image to `size` (int or (height, width)): `resized_crop` of all of it.
+def resize(image, size, interpolation="bilinear", max_size=None):
+    """Resize an image: `resized_crop` of all of it.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    size : int or (int, int)
+        An integer is the length of the shorter side; the other one keeps the ratio, fractions dropped. A pair is
+        (height, width). 1..16384.
+    interpolation : {"bilinear", "bicubic", "nearest"}
+    max_size : int, optional
+        Of the longer side, if `size` is an integer.
+
+    Returns
+    -------
+    uint8 array of the same kind.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or a size out of range.
+
+    References
+    ----------
+    torchvision, `resize`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> resize(np.zeros((5, 8, 8, 3), np.uint8), 4).shape
-    (5, 4, 4, 3)
+    >>> resize(np.zeros((5, 8, 12, 3), np.uint8), 4).shape
+    (5, 4, 6, 3)
     """
     image = _images(image)
     if not 2 <= image.ndim <= 4:
         raise ValueError(f"image must have 2 to 4 dimensions, got {image.ndim}")
     height, width = image.shape[-3:-1] if image.ndim > 2 else image.shape
+    if not isinstance(size, (tuple, list)) and height and width:
+        shorter, longer = integer(size, "size"), integer(size, "size") * max(height, width) // min(height, width)
+        if max_size is not None and longer > integer(max_size, "max_size", shorter):
+            shorter, longer = max_size * shorter // longer, max_size
+        size = (longer, shorter) if height >= width else (shorter, longer)
+    elif max_size is not None:
+        raise ValueError(f"max_size needs a size that is one integer, got {size!r}")
     return resized_crop(image, 0, 0, height, width, size, interpolation)
 
 

@@ -15,7 +15,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Range = float | tuple[float, float]
 
-ROW = 10  # numbers that describe an operation to the core: kind, probability, then its own
+ROW = 20  # numbers that describe an operation to the core: kind, probability, then its own
 
 
 class Operation:
@@ -23,7 +23,7 @@ class Operation:
 
     kind: ClassVar[int]
     field: ClassVar[str]
-    draw: ClassVar[Any]  # dtype of the draw, laid out as the core's struct
+    draw: ClassVar[Any]  # dtype of the draw, laid out as the core's struct; None: it draws nothing
 
     def row(self, size=None) -> list[float]:
         """The numbers that describe it; `size`: what the recipe makes."""

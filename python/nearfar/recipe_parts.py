@@ -148,7 +148,9 @@ class Part:
         for operation in self.steps:
             size = operation.out_size(size)
         if size is None:
-            raise ValueError("the size of the views depends on the images': this recipe has no RandomResizedCrop")
+            raise ValueError(
+                "the size of the views depends on the images': this recipe has no crop or resize to a size"
+            )
         return size
 
     def rows(self, image_size) -> np.ndarray:
@@ -164,7 +166,7 @@ class Part:
         fields: dict[str, Any] = {}
         seen: dict[str, int] = {}
         for operation in self.steps:
-            if operation.draw.itemsize == 0:
+            if operation.draw is None:
                 continue
             seen[operation.field] = seen.get(operation.field, 0) + 1
             name = operation.field if seen[operation.field] == 1 else f"{operation.field}_{seen[operation.field]}"

@@ -9,10 +9,12 @@ What is drawn is a function of (seed, epoch, sample index, view, operation) alon
 order, or the number of threads. `augment.sample(...)` shows the draws, and `augment.apply(...)` carries them out.
 
 The one-image functions have torchvision's names. They take uint8 arrays (H, W), (H, W, C) or (N, H, W, C), and return
-the same kind. Results equal those of Pillow 13 bit by bit, the Gaussian blur those of torchvision to one grey level.
+the same kind. Results equal those of Pillow 13 bit by bit; the Gaussian blur equals torchvision's, and rotation, affine
+maps and perspective equal Pillow's, to one grey level.
 """
 
 from nearfar.clips import Clips
+from nearfar.geometry import affine, center_crop, crop, erase, pad, perspective, rotate, vflip
 from nearfar.image_operations import (
     adjust_brightness,
     adjust_contrast,
@@ -40,6 +42,16 @@ from nearfar.photometry import (
     solarize,
 )
 from nearfar.presets import BYOL, DINO, PIRL, MoCoV1, MoCoV2, MoCoV3, SimCLR, SimSiam, SupCon, SwAV, VICReg
+from nearfar.recipe_geometry import (
+    CenterCrop,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomPerspective,
+    RandomRotation,
+    Resize,
+    VerticalFlip,
+)
 from nearfar.recipe_operations import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -71,6 +83,7 @@ __all__ = [
     "IMAGENET_STD",
     "PIRL",
     "Autocontrast",
+    "CenterCrop",
     "Clips",
     "ColorJitter",
     "Cutout",
@@ -88,8 +101,14 @@ __all__ = [
     "Normalize",
     "PillowGaussianBlur",
     "Posterize",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomPerspective",
     "RandomResizedCrop",
+    "RandomRotation",
     "Recipe",
+    "Resize",
     "Sharpness",
     "SimCLR",
     "SimSiam",
@@ -97,26 +116,35 @@ __all__ = [
     "SupCon",
     "SwAV",
     "VICReg",
+    "VerticalFlip",
     "adjust_brightness",
     "adjust_contrast",
     "adjust_gamma",
     "adjust_hue",
     "adjust_saturation",
     "adjust_sharpness",
+    "affine",
     "autocontrast",
     "box_blur",
+    "center_crop",
+    "crop",
     "cutout",
     "equalize",
+    "erase",
     "gaussian_blur",
     "gaussian_noise",
     "hflip",
     "invert",
     "jigsaw",
     "normalize",
+    "pad",
+    "perspective",
     "pillow_gaussian_blur",
     "posterize",
     "resize",
     "resized_crop",
     "rgb_to_grayscale",
+    "rotate",
     "solarize",
+    "vflip",
 ]

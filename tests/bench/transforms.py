@@ -1,4 +1,5 @@
-"""Views per second of the SimCLR recipes, and single operations: nearfar against Pillow, albumentations and OpenCV.
+"""Views per second of the SimCLR recipes, and single operations, with one thread: nearfar against Pillow (torchvision's
+recipe), albumentations and OpenCV. Operations that move pixels are in geometry.py, others in operations.py.
 
     python tests/bench/transforms.py [--quick]
 
@@ -8,6 +9,7 @@ for what the peers do. Single operations (operations.py) take one image of 225 x
 """
 
 import augmentations
+import geometry
 import harness
 import nearfar as nf
 import numpy as np
@@ -96,6 +98,7 @@ def main():
             for one in workers:
                 one.close()
     compare_operations(report, options)
+    geometry.compare(report, options, smooth_images, harness)
     report.write()
 
 

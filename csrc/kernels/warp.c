@@ -1,0 +1,439 @@
+/* Warps: where pixels come from, and what lies there. Positions are whole numbers with NF_WARP_BITS binary places; sums
+ * of bytes with weights of as many places are exact in whole numbers and, below 2^24, in single precision, so that all
+ * instruction sets give the same bits. */
+#include "kernels.h"
+#include "pixels.h"
+
+enum { ONE = 1 << NF_WARP_BITS, FRACTION = ONE - 1, MOST = NF_WARP_CHUNK };
+
+/* ---- Positions ---- */
+
+/* How many positions lie where a sample needs no care for the image's borders. */
+static size_t count_inner(const nf_projection *p, const int32_t *x, const int32_t *y, size_t n) {
+    int32_t low_x = p->low_x, high_x = p->high_x, low_y = p->low_y, high_y = p->high_y, count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += (x[i] >= low_x) & (x[i] < high_x) & (y[i] >= low_y) & (y[i] < high_y);
+    return (size_t)count;
+}
+
+/* Position (u, v) as whole numbers. What lies outside, or nowhere (NaN), gives NF_WARP_OUTSIDE. All in double
+ * precision, so that loops over it become vectors. */
+NF_INLINE void place(int32_t *x, int32_t *y, double u, double v, const nf_projection *p) {
+    bool inside = (u >= 0) & (u < p->width) & (v >= 0) & (v < p->height);
+    u = u * p->scale + p->shift;
+    v = v * p->scale + p->shift;
+    *x = (int32_t)(inside ? u : NF_WARP_OUTSIDE);
+    *y = (int32_t)(inside ? v : NF_WARP_OUTSIDE);
+}
+
+/* Products and sums in Pillow's order. */
+size_t NF_KERNEL(project_affine)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,
+                                 double column, double row, size_t n) {
+    const nf_projection p = *projection;
+    double x_row = p.matrix[1] * row, y_row = p.matrix[4] * row;
+    for (size_t i = 0; i < n; i++) {
+        double at = column + (double)(int32_t)i;
+        place(x + i, y + i, p.matrix[0] * at + x_row + p.matrix[2], p.matrix[3] * at + y_row + p.matrix[5], &p);
+    }
+    return count_inner(&p, x, y, n);
+}
+
+/* `scale` and `shift`: those of p, as constants. */
+NF_INLINE void project_points(int32_t *restrict x, int32_t *restrict y, nf_projection p, double column, double row,
+                              size_t n, double scale, double shift) {
+    const double *m = p.matrix;
+    double x_row = m[1] * row + m[2], y_row = m[4] * row + m[5], z_row = m[7] * row + 1;
+    p.scale = scale;
+    p.shift = shift;
+    for (size_t i = 0; i < n; i++) {
+        double at = column + (double)(int32_t)i, z = m[6] * at + z_row, over = 1 / (float)z;
+        over *= 2 - z * over; /* Newton: 47 bits from 24, sooner than a division gives 53 */
+        place(x + i, y + i, (m[0] * at + x_row) * over, (m[3] * at + y_row) * over, &p);
+    }
+}
+
+size_t NF_KERNEL(project_perspective)(int32_t *restrict x, int32_t *restrict y, const nf_projection *p, double column,
+                                      double row, size_t n) {
+    if (p->scale == 1)
+        project_points(x, y, *p, column, row, n, 1, 0);
+    else
+        project_points(x, y, *p, column, row, n, ONE, 0.5);
+    return count_inner(p, x, y, n);
+}
+
+size_t NF_KERNEL(project_stepwise)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,
+                                   int32_t x_start, int32_t y_start, size_t n) {
+    const nf_projection p = *projection;
+    uint32_t x_step = (uint32_t)p.x_step, y_step = (uint32_t)p.y_step;
+    int32_t width = (int32_t)p.width, height = (int32_t)p.height;
+    for (size_t i = 0; i < n; i++) {
+        int32_t x_in = (int32_t)((uint32_t)x_start + (uint32_t)i * x_step) >> 16;
+        int32_t y_in = (int32_t)((uint32_t)y_start + (uint32_t)i * y_step) >> 16;
+        bool inside = (x_in >= 0) & (x_in < width) & (y_in >= 0) & (y_in < height);
+        x[i] = inside ? x_in : NF_WARP_OUTSIDE;
+        y[i] = y_in;
+    }
+    return count_inner(&p, x, y, n);
+}
+
+void NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, const int32_t *x, const int32_t *y,
+                           size_t n) {
+    int32_t low_x = p->low_x, high_x = p->high_x, low_y = p->low_y, high_y = p->high_y;
+    for (size_t i = 0; i < n; i++) {
+        int32_t inner = (x[i] >= low_x) & (x[i] < high_x) & (y[i] >= low_y) & (y[i] < high_y);
+        zones[i] = (uint8_t)((x[i] >= 0) + inner);
+    }
+}
+
+/* ---- Samples ---- */
+
+static void find_offsets(int32_t *offsets, const nf_raster *in, const int32_t *x, const int32_t *y, int bits,
+                         size_t n) {
+    int32_t half = bits ? ONE / 2 : 0, row = (int32_t)in->row, channels = (int32_t)in->channels;
+    for (size_t i = 0; i < n; i++)
+        offsets[i] = ((y[i] - half) >> bits) * row + ((x[i] - half) >> bits) * channels;
+}
+
+void NF_KERNEL(sample_nearest)(uint8_t *out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n) {
+    size_t channels = in->channels, i = 0;
+    int32_t offsets[MOST];
+    find_offsets(offsets, in, x, y, 0, n);
+    if (channels == 1)
+        for (; i < n; i++)
+            out[i] = in->pixels[offsets[i]];
+    else if (channels == 3) /* four bytes at a time, the last of which the next pixel overwrites */
+        for (; i + 1 < n; i++)
+            memcpy(out + 3 * i, in->pixels + offsets[i], 4);
+    else if (channels == 4)
+        for (; i < n; i++)
+            memcpy(out + 4 * i, in->pixels + offsets[i], 4);
+    for (; i < n; i++)
+        for (size_t c = 0; c < channels; c++)
+            out[i * channels + c] = in->pixels[offsets[i] + (int32_t)c];
+}
+
+/* Weights of the two columns, in the low and the high half, for sums of products of 16 bits; the lower row's weight. */
+static void find_linear_weights(int32_t *pairs, float *lower, const int32_t *x, const int32_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        int32_t right = (x[i] - ONE / 2) & FRACTION;
+        pairs[i] = (right << 16) + (ONE - right);
+        lower[i] = (float)((y[i] - ONE / 2) & FRACTION) * (1.0f / ONE);
+    }
+}
+
+/* One pixel from four; the vectors below do the same. */
+NF_INLINE void blend_four(uint8_t *out, const uint8_t *const taps[4], int32_t pair, float lower, size_t channels) {
+    int32_t left = pair & 0xffff, right = pair >> 16;
+    for (size_t c = 0; c < channels; c++) {
+        int32_t above = taps[0][c] * left + taps[1][c] * right, below = taps[2][c] * left + taps[3][c] * right;
+        float sum = (float)above + (float)(below - above) * lower;
+        out[c] = (uint8_t)((int32_t)sum >> NF_WARP_BITS);
+    }
+}
+
+/* Weights of cubic convolution with a = -1 for the distances 1 + d, d, 1 - d, 2 - d. */
+NF_INLINE void cubic_weights(float w[4], float d) {
+    float d2 = d * d, d3 = d2 * d;
+    w[0] = 2 * d2 - d - d3;
+    w[1] = 1 - 2 * d2 + d3;
+    w[2] = d + d2 - d3;
+    w[3] = d3 - d2;
+}
+
+/* Columns: two pairs of whole numbers, whose sum is ONE; rows: four floats. */
+static void find_cubic_weights(int32_t *pairs, float *rows, const int32_t *x, const int32_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float w[4];
+        cubic_weights(w, (float)((x[i] - ONE / 2) & FRACTION) * (1.0f / ONE));
+        int32_t w0 = (int32_t)(w[0] * ONE - 0.5f), w3 = (int32_t)(w[3] * ONE - 0.5f); /* <= 0 */
+        int32_t w2 = (int32_t)(w[2] * ONE + 0.5f), w1 = ONE - w0 - w2 - w3;
+        pairs[2 * i] = w1 * 65536 + (w0 & 0xffff);
+        pairs[2 * i + 1] = w3 * 65536 + (w2 & 0xffff);
+        cubic_weights(rows + 4 * i, (float)((y[i] - ONE / 2) & FRACTION) * (1.0f / ONE));
+    }
+}
+
+NF_INLINE int32_t low_half(int32_t pair) {
+    return (int16_t)(pair & 0xffff);
+}
+
+/* One pixel from sixteen, in rows of four. */
+NF_INLINE void blend_sixteen(uint8_t *out, const uint8_t *const taps[16], const int32_t pairs[2], const float rows[4],
+                             size_t channels) {
+    int32_t w0 = low_half(pairs[0]), w1 = pairs[0] >> 16, w2 = low_half(pairs[1]), w3 = pairs[1] >> 16;
+    for (size_t c = 0; c < channels; c++) {
+        float sums[4];
+        for (int k = 0; k < 4; k++) {
+            const uint8_t *const *row = taps + 4 * k;
+            sums[k] = (float)(row[0][c] * w0 + row[1][c] * w1 + row[2][c] * w2 + row[3][c] * w3) * rows[k];
+        }
+        int32_t value = (int32_t)((sums[0] + sums[2]) + (sums[1] + sums[3])) >> NF_WARP_BITS;
+        out[c] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+    }
+}
+
+#ifdef __AVX2__
+
+NF_INLINE __m128i load_4(const uint8_t *p) {
+    int32_t four;
+    memcpy(&four, p, 4);
+    return _mm_cvtsi32_si128(four);
+}
+NF_INLINE int load_2(const uint8_t *p) {
+    uint16_t two;
+    memcpy(&two, p, 2);
+    return two;
+}
+NF_INLINE __m256i load_two_eights(const uint8_t *low, const uint8_t *high) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadl_epi64((const __m128i *)low)),
+                                   _mm_loadl_epi64((const __m128i *)high), 1);
+}
+NF_INLINE __m256i load_two_sixteens(const uint8_t *low, const uint8_t *high) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)low)),
+                                   _mm_loadu_si128((const __m128i *)high), 1);
+}
+
+/* Bytes k and k + channels of a pixel and its right neighbour as pairs of 16 bits, in both halves. */
+NF_INLINE __m256i pairs_of_channels(int channels, int first) {
+    char places[16];
+    for (int c = 0; c < 4; c++) {
+        bool there = c < channels;
+        places[4 * c] = (char)(there ? first + c : -1);
+        places[4 * c + 2] = (char)(there ? first + channels + c : -1);
+        places[4 * c + 1] = places[4 * c + 3] = -1;
+    }
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)places));
+}
+
+NF_INLINE __m256i blend_rows(__m256i above, __m256i below, __m256 lower) {
+    __m256 change = _mm256_cvtepi32_ps(_mm256_sub_epi32(below, above));
+    __m256 sum = _mm256_add_ps(_mm256_cvtepi32_ps(above), _mm256_mul_ps(change, lower));
+    return _mm256_srai_epi32(_mm256_cvttps_epi32(sum), NF_WARP_BITS);
+}
+
+/* a: the channels of pixels 0 and 1, b: of 2 and 3, four numbers each, to the bytes of four pixels. */
+NF_INLINE __m128i pack_four(__m256i a, __m256i b) {
+    __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_setzero_si256());
+    return _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+}
+
+/* Stores four pixels of three channels, and four more bytes. */
+NF_INLINE void store_triples(uint8_t *out, __m128i quads) {
+    const __m128i places = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+    _mm_storeu_si128((__m128i *)out, _mm_shuffle_epi8(quads, places));
+}
+
+NF_INLINE __m256i blend_two_pixels(const uint8_t *first, const uint8_t *second, size_t row, __m256i places,
+                                   const int32_t *pairs, const float *lower) {
+    const __m256i spread = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
+    __m256i weights =
+        _mm256_permutevar8x32_epi32(_mm256_castsi128_si256(_mm_loadl_epi64((const __m128i *)pairs)), spread);
+    __m256i below_weights =
+        _mm256_permutevar8x32_epi32(_mm256_castsi128_si256(_mm_loadl_epi64((const __m128i *)lower)), spread);
+    __m256i above = _mm256_shuffle_epi8(load_two_eights(first, second), places);
+    __m256i below = _mm256_shuffle_epi8(load_two_eights(first + row, second + row), places);
+    return blend_rows(_mm256_madd_epi16(above, weights), _mm256_madd_epi16(below, weights),
+                      _mm256_castsi256_ps(below_weights));
+}
+
+/* The number of pixels done. */
+NF_INLINE size_t blend_many(uint8_t *out, const nf_raster *in, const int32_t *offsets, const int32_t *pairs,
+                            const float *lower, size_t n, int channels) {
+    __m256i places = pairs_of_channels(channels, 0);
+    size_t i = 0;
+    for (; i + (channels == 3 ? 6 : 4) <= n; i += 4) {
+        const uint8_t *from = in->pixels;
+        __m256i a = blend_two_pixels(from + offsets[i], from + offsets[i + 1], in->row, places, pairs + i, lower + i);
+        __m256i b = blend_two_pixels(from + offsets[i + 2], from + offsets[i + 3], in->row, places, pairs + i + 2,
+                                     lower + i + 2);
+        if (channels == 3)
+            store_triples(out + 3 * i, pack_four(a, b));
+        else
+            _mm_storeu_si128((__m128i *)(out + 4 * i), pack_four(a, b));
+    }
+    return i;
+}
+
+NF_INLINE __m256i load_eight_pairs(const uint8_t *from, const int32_t *offsets) {
+    __m128i pairs = _mm_cvtsi32_si128(load_2(from + offsets[0]));
+    pairs = _mm_insert_epi16(pairs, load_2(from + offsets[1]), 1);
+    pairs = _mm_insert_epi16(pairs, load_2(from + offsets[2]), 2);
+    pairs = _mm_insert_epi16(pairs, load_2(from + offsets[3]), 3);
+    pairs = _mm_insert_epi16(pairs, load_2(from + offsets[4]), 4);
+    pairs = _mm_insert_epi16(pairs, load_2(from + offsets[5]), 5);
+    pairs = _mm_insert_epi16(pairs, load_2(from + offsets[6]), 6);
+    pairs = _mm_insert_epi16(pairs, load_2(from + offsets[7]), 7);
+    return _mm256_cvtepu8_epi16(pairs);
+}
+
+NF_INLINE size_t blend_many_single(uint8_t *out, const nf_raster *in, const int32_t *offsets, const int32_t *pairs,
+                                   const float *lower, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256i weights = _mm256_loadu_si256((const __m256i *)(pairs + i));
+        __m256i above = _mm256_madd_epi16(load_eight_pairs(in->pixels, offsets + i), weights);
+        __m256i below = _mm256_madd_epi16(load_eight_pairs(in->pixels + in->row, offsets + i), weights);
+        __m256i sums = blend_rows(above, below, _mm256_loadu_ps(lower + i));
+        __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+        _mm_storel_epi64((__m128i *)(out + i), _mm_packus_epi16(words, words));
+    }
+    return i;
+}
+
+/* The sums of rows 0 and 2, and of rows 1 and 3, each four numbers, to whole numbers. */
+NF_INLINE __m128i add_rows(__m256i first, __m256i second, const float *rows) {
+    const __m256i low = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1), high = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
+    __m256i weights = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)rows));
+    __m256 w01 = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(weights, low));
+    __m256 w23 = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(weights, high));
+    __m256 sums =
+        _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(first), w01), _mm256_mul_ps(_mm256_cvtepi32_ps(second), w23));
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+    return _mm_srai_epi32(_mm_cvttps_epi32(sum), NF_WARP_BITS);
+}
+
+NF_INLINE __m128i convolve_pixel(const uint8_t *from, size_t row, __m256i left, __m256i right, const int32_t *pairs,
+                                 const float *rows) {
+    __m256i w01 = _mm256_set1_epi32(pairs[0]), w23 = _mm256_set1_epi32(pairs[1]);
+    __m256i first = load_two_sixteens(from, from + row), second = load_two_sixteens(from + 2 * row, from + 3 * row);
+    first = _mm256_add_epi32(_mm256_madd_epi16(_mm256_shuffle_epi8(first, left), w01),
+                             _mm256_madd_epi16(_mm256_shuffle_epi8(first, right), w23));
+    second = _mm256_add_epi32(_mm256_madd_epi16(_mm256_shuffle_epi8(second, left), w01),
+                              _mm256_madd_epi16(_mm256_shuffle_epi8(second, right), w23));
+    return add_rows(first, second, rows);
+}
+
+NF_INLINE size_t convolve_many(uint8_t *out, const nf_raster *in, const int32_t *offsets, const int32_t *pairs,
+                               const float *rows, size_t n, int channels) {
+    __m256i left = pairs_of_channels(channels, 0), right = pairs_of_channels(channels, 2 * channels);
+    const uint8_t *from = in->pixels - in->row - channels;
+    size_t i = 0;
+    for (; i + (channels == 3 ? 6 : 4) <= n; i += 4) {
+        __m128i sums[4];
+        NF_UNROLL
+        for (size_t k = 0; k < 4; k++)
+            sums[k] =
+                convolve_pixel(from + offsets[i + k], in->row, left, right, pairs + 2 * (i + k), rows + 4 * (i + k));
+        __m128i bytes = _mm_packus_epi16(_mm_packs_epi32(sums[0], sums[1]), _mm_packs_epi32(sums[2], sums[3]));
+        if (channels == 3)
+            store_triples(out + 3 * i, bytes);
+        else
+            _mm_storeu_si128((__m128i *)(out + 4 * i), bytes);
+    }
+    return i;
+}
+
+/* Four numbers, the sums over the columns of the rows 0, 1, 2, 3. */
+NF_INLINE __m128i convolve_rows(const uint8_t *from, size_t row, const int32_t *pairs) {
+    __m128i low = _mm_unpacklo_epi32(load_4(from), load_4(from + row));
+    __m128i high = _mm_unpacklo_epi32(load_4(from + 2 * row), load_4(from + 3 * row));
+    __m256i taps = _mm256_cvtepu8_epi16(_mm_unpacklo_epi64(low, high));
+    int64_t both;
+    memcpy(&both, pairs, sizeof both);
+    __m256i halves = _mm256_madd_epi16(taps, _mm256_set1_epi64x(both));
+    return _mm_hadd_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+}
+
+NF_INLINE size_t convolve_many_single(uint8_t *out, const nf_raster *in, const int32_t *offsets, const int32_t *pairs,
+                                      const float *rows, size_t n) {
+    const uint8_t *from = in->pixels - in->row - 1;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m128 sums[4];
+        NF_UNROLL
+        for (size_t k = 0; k < 4; k++) {
+            __m128i of_rows = convolve_rows(from + offsets[i + k], in->row, pairs + 2 * (i + k));
+            sums[k] = _mm_mul_ps(_mm_cvtepi32_ps(of_rows), _mm_loadu_ps(rows + 4 * (i + k)));
+        }
+        _MM_TRANSPOSE4_PS(sums[0], sums[1], sums[2], sums[3]);
+        __m128 sum = _mm_add_ps(_mm_add_ps(sums[0], sums[2]), _mm_add_ps(sums[1], sums[3]));
+        __m128i whole = _mm_srai_epi32(_mm_cvttps_epi32(sum), NF_WARP_BITS);
+        whole = _mm_packs_epi32(whole, whole);
+        int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(whole, whole));
+        memcpy(out + i, &four, 4);
+    }
+    return i;
+}
+
+#endif
+
+void NF_KERNEL(sample_bilinear)(uint8_t *out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n) {
+    size_t channels = in->channels, i = 0;
+    int32_t offsets[MOST], pairs[MOST];
+    float lower[MOST];
+    find_offsets(offsets, in, x, y, NF_WARP_BITS, n);
+    find_linear_weights(pairs, lower, x, y, n);
+#ifdef __AVX2__
+    if (channels == 3)
+        i = blend_many(out, in, offsets, pairs, lower, n, 3);
+    else if (channels == 1)
+        i = blend_many_single(out, in, offsets, pairs, lower, n);
+    else if (channels == 4)
+        i = blend_many(out, in, offsets, pairs, lower, n, 4);
+#endif
+    for (; i < n; i++) {
+        const uint8_t *first = in->pixels + offsets[i], *below = first + in->row;
+        const uint8_t *const taps[4] = {first, first + channels, below, below + channels};
+        blend_four(out + i * channels, taps, pairs[i], lower[i], channels);
+    }
+}
+
+void NF_KERNEL(sample_bicubic)(uint8_t *out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n) {
+    size_t channels = in->channels, i = 0;
+    int32_t offsets[MOST], pairs[2 * MOST];
+    float rows[4 * MOST];
+    find_offsets(offsets, in, x, y, NF_WARP_BITS, n);
+    find_cubic_weights(pairs, rows, x, y, n);
+#ifdef __AVX2__
+    if (channels == 3)
+        i = convolve_many(out, in, offsets, pairs, rows, n, 3);
+    else if (channels == 1)
+        i = convolve_many_single(out, in, offsets, pairs, rows, n);
+    else if (channels == 4)
+        i = convolve_many(out, in, offsets, pairs, rows, n, 4);
+#endif
+    for (; i < n; i++) {
+        const uint8_t *taps[16];
+        for (size_t k = 0; k < 16; k++)
+            taps[k] = in->pixels + offsets[i] - in->row - channels + k / 4 * in->row + k % 4 * channels;
+        blend_sixteen(out + i * channels, taps, pairs + 2 * i, rows + 4 * i, channels);
+    }
+}
+
+/* ---- At the image's borders, where pixels beyond are the nearest ones within ---- */
+
+NF_INLINE const uint8_t *nearest_within(const nf_raster *in, int32_t x, int32_t y) {
+    int32_t last_x = (int32_t)in->width - 1, last_y = (int32_t)in->height - 1;
+    x = x < 0 ? 0 : x > last_x ? last_x : x;
+    y = y < 0 ? 0 : y > last_y ? last_y : y;
+    return in->pixels + (size_t)y * in->row + (size_t)x * in->channels;
+}
+
+void NF_KERNEL(sample_nearest_edge)(uint8_t *out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        memcpy(out + i * in->channels, nearest_within(in, x[i], y[i]), in->channels);
+}
+
+void NF_KERNEL(sample_bilinear_edge)(uint8_t *out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        int32_t left = (x[i] - ONE / 2) >> NF_WARP_BITS, top = (y[i] - ONE / 2) >> NF_WARP_BITS, pair;
+        const uint8_t *taps[4];
+        float lower;
+        for (int32_t k = 0; k < 4; k++)
+            taps[k] = nearest_within(in, left + k % 2, top + k / 2);
+        find_linear_weights(&pair, &lower, x + i, y + i, 1);
+        blend_four(out + i * in->channels, taps, pair, lower, in->channels);
+    }
+}
+
+void NF_KERNEL(sample_bicubic_edge)(uint8_t *out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        int32_t left = ((x[i] - ONE / 2) >> NF_WARP_BITS) - 1, top = ((y[i] - ONE / 2) >> NF_WARP_BITS) - 1, pairs[2];
+        const uint8_t *taps[16];
+        float rows[4];
+        for (int32_t k = 0; k < 16; k++)
+            taps[k] = nearest_within(in, left + k % 4, top + k / 4);
+        find_cubic_weights(pairs, rows, x + i, y + i, 1);
+        blend_sixteen(out + i * in->channels, taps, pairs, rows, in->channels);
+    }
+}

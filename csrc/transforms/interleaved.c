@@ -1,0 +1,81 @@
+#include "interleaved.h"
+
+#include "../core/integers.h"
+
+#include <string.h>
+
+enum { BYTES_PER_TASK = 1 << 16 };
+
+typedef struct map {
+    uint8_t *out;
+    nf_extent size;
+    const uint8_t *images;
+    nf_images shape;
+    int64_t rows_per_task, tasks_per_image;
+    nf_row_operation operation;
+    const void *arguments;
+} map;
+
+static void map_rows(void *context, int64_t task, int worker) {
+    (void)worker;
+    const map *job = context;
+    int64_t n = task / job->tasks_per_image, begin = task % job->tasks_per_image * job->rows_per_task;
+    int64_t count = nf_min(job->rows_per_task, job->size.height - begin), row = job->size.width * job->shape.channels;
+    job->operation(job->out + (n * job->size.height + begin) * row,
+                   job->images + n * job->shape.height * job->shape.width * job->shape.channels, begin, count,
+                   job->arguments);
+}
+
+nf_status nf_map_rows(uint8_t *out, nf_extent size, const uint8_t *images, nf_images shape, nf_row_operation operation,
+                      const void *arguments) {
+    if (shape.height < 1 || shape.width < 1 || shape.channels < 1)
+        return nf_fail(NF_BAD_VALUE, "image must have at least one pixel and one channel, got shape (%lld, %lld, %lld)",
+                       (long long)shape.height, (long long)shape.width, (long long)shape.channels);
+    map job = {.out = out,
+               .size = size,
+               .images = images,
+               .shape = shape,
+               .rows_per_task = nf_max(1, BYTES_PER_TASK / (size.width * shape.channels)),
+               .operation = operation,
+               .arguments = arguments};
+    job.tasks_per_image = nf_ceil_div(size.height, job.rows_per_task);
+    return nf_parallel(map_rows, &job, shape.count * job.tasks_per_image, NF_MAX_THREADS);
+}
+
+/* Interleaved pixels take less room than planes with their padding, so they go to and fro between the view's buffers.
+ */
+void nf_view_rows(nf_view *view, nf_extent size, nf_row_operation operation, const void *arguments) {
+    size_t channels = (size_t)view->channels;
+    const uint8_t *source = view->source;
+    if (!source) {
+        nf_kernel->join_planes(view->spare, view->pixels, view->stride, channels, (size_t)(view->height * view->width));
+        source = view->spare;
+    }
+    operation(view->pixels, source, 0, size.height, arguments);
+    nf_kernel->split_planes(view->spare, nf_plane_size(size), view->pixels, channels,
+                            (size_t)(size.height * size.width));
+    nf_view_swap(view, size);
+}
+
+void nf_fill_pixels(uint8_t *out, nf_fill fill, int64_t channels, int64_t n) {
+    if (fill.count == 1 || channels == 1) {
+        memset(out, fill.values[0], (size_t)(n * channels));
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        memcpy(out + i * channels, fill.values, (size_t)channels);
+}
+
+nf_status nf_check_fill_count(int64_t count, int64_t channels) {
+    if (count != 1 && count != channels)
+        return nf_fail(NF_BAD_VALUE, "fill must be one number, or one per channel (%lld), got %lld numbers",
+                       (long long)channels, (long long)count);
+    return NF_OK;
+}
+
+nf_status nf_check_out_size(int64_t height, int64_t width, const char *name) {
+    if (height < 1 || width < 1 || height > NF_MAX_IMAGE_SIZE || width > NF_MAX_IMAGE_SIZE)
+        return nf_fail(NF_BAD_VALUE, "%s must be in 1..%d, got (%lld, %lld)", name, NF_MAX_IMAGE_SIZE,
+                       (long long)height, (long long)width);
+    return NF_OK;
+}

@@ -1,0 +1,333 @@
+"""Operations that move the pixels of one image or a batch of equal ones: functions of nearfar.transforms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nearfar import _core
+from nearfar.arguments import fill_of, integer, interpolation_of, number, padding_of, size_of
+from nearfar.image_operations import _images
+
+
+def _size(image) -> tuple[int, int]:
+    """Height and width."""
+    if not 2 <= image.ndim <= 4:
+        raise ValueError(f"image must have 2 to 4 dimensions, got {image.ndim}")
+    return image.shape[-3:-1] if image.ndim > 2 else image.shape
+
+
+def _pair(value, name) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list, np.ndarray)) or len(value) != 2:
+        raise ValueError(f"{name} must be a pair (x, y), got {value!r}")
+    return number(value[0], name), number(value[1], name)
+
+
+def _center(center) -> np.ndarray:
+    return np.array([] if center is None else _pair(center, "center"), np.float64)
+
+
+def crop(image, top, left, height, width):
+    """Cut a box out of an image.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    top, left, height, width : int
+        The box, in pixels. It must lie within the image: `pad` first for one that does not.
+
+    Returns
+    -------
+    uint8 array of the same kind, a copy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or the box does not lie within it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> crop(np.arange(12, dtype=np.uint8).reshape(3, 4), 1, 1, 2, 2)
+    array([[ 5,  6],
+           [ 9, 10]], dtype=uint8)
+    """
+    box = [integer(v, n) for v, n in ((top, "top"), (left, "left"), (height, "height"), (width, "width"))]
+    return _core.crop(_images(image), *box)
+
+
+def center_crop(image, size):
+    """Cut the middle out of an image; halves of pixels are rounded to even.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    size : int or (int, int)
+        Height and width of the result, at most the image's.
+
+    Returns
+    -------
+    uint8 array of the same kind.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or smaller than `size`.
+
+    References
+    ----------
+    torchvision, `center_crop`, which pads smaller images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> center_crop(np.arange(12, dtype=np.uint8).reshape(3, 4), (1, 2))
+    array([[5, 6]], dtype=uint8)
+    """
+    height, width = size_of(size)
+    image = _images(image)
+    rows, columns = _size(image)
+    if height > rows or width > columns:
+        raise ValueError(f"size must be within the image's {rows} x {columns}, got {(height, width)}")
+    return crop(image, round((rows - height) / 2), round((columns - width) / 2), height, width)
+
+
+def pad(image, padding, fill=0, padding_mode="constant"):
+    """Add rows and columns around an image.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    padding : int, (int, int) or (int, int, int, int)
+        On all sides; left and right, top and bottom; or left, top, right, bottom. >= 0.
+    fill : int or sequence of int
+        0..255, for all channels or one for each; of padding_mode "constant".
+    padding_mode : {"constant", "edge", "reflect", "symmetric"}
+        The fill, the outermost pixels, or the mirror image, with the outermost pixels once (reflect) or twice. Padding
+        larger than the image goes to and fro.
+
+    Returns
+    -------
+    uint8 array of the same kind, of at most 16384 rows and columns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or an argument out of range.
+
+    References
+    ----------
+    torchvision, `pad`; NumPy, `pad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pad(np.array([[1, 2, 3]], np.uint8), (2, 0), padding_mode="reflect")
+    array([[3, 2, 1, 2, 3, 2, 1]], dtype=uint8)
+    """
+    *sides, mode = padding_of(padding, padding_mode)
+    return _core.pad(_images(image), *sides, mode, fill_of(fill))
+
+
+def vflip(image):
+    """Mirror an image top to bottom.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+
+    Returns
+    -------
+    uint8 array of the same shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> vflip(np.array([[1], [2]], np.uint8))
+    array([[2],
+           [1]], dtype=uint8)
+    """
+    return _core.vflip(_images(image))
+
+
+def rotate(image, angle, interpolation="bilinear", expand=False, center=None, fill=0):
+    """Rotate an image counter-clockwise.
+
+    Right angles about the middle only move pixels. Otherwise each pixel of the result is sampled where it comes from,
+    fractions are dropped, and places outside the image have the fill's value.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    angle : float
+        Degrees.
+    interpolation : {"bilinear", "bicubic", "nearest"}
+        Without antialiasing.
+    expand : bool
+        Whether the result is large enough for all corners, rather than as large as the image.
+    center : (float, float), optional
+        (x, y) from the corner of the first pixel. Default: the middle.
+    fill : int or sequence of int
+        0..255, for all channels or one for each.
+
+    Returns
+    -------
+    uint8 array of the same kind.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or an argument out of range.
+
+    References
+    ----------
+    Pillow, `Image.rotate`; torchvision, `rotate`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rotate(np.array([[1, 2, 3]], np.uint8), 90, expand=True)
+    array([[3],
+           [2],
+           [1]], dtype=uint8)
+    """
+    return _core.rotate(
+        _images(image),
+        number(angle, "angle"),
+        bool(expand),
+        _center(center),
+        interpolation_of(interpolation),
+        fill_of(fill),
+    )
+
+
+def affine(image, angle, translate, scale, shear, interpolation="bilinear", fill=0, center=None):
+    """Rotate an image clockwise, scale it and shear it about a centre, then shift it.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    angle : float
+        Degrees, within -1e6..1e6.
+    translate : (float, float)
+        Shift to the right and downwards, in pixels.
+    scale : float
+        1e-6..1e6.
+    shear : float or (float, float)
+        Degrees within -89.9..89.9, along x, or along x and y.
+    interpolation : {"bilinear", "bicubic", "nearest"}
+        Without antialiasing.
+    fill : int or sequence of int
+        0..255, for all channels or one for each: the value of places outside the image.
+    center : (float, float), optional
+        (x, y) from the corner of the first pixel. Default: the middle.
+
+    Returns
+    -------
+    uint8 array of the same shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or an argument out of range.
+
+    References
+    ----------
+    torchvision, `affine`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> affine(np.array([[1, 2, 3, 4]], np.uint8), 0, (1, 0), 1.0, 0)
+    array([[0, 1, 2, 3]], dtype=uint8)
+    """
+    shears = _pair(shear, "shear") if isinstance(shear, (tuple, list)) else (number(shear, "shear"), 0.0)
+    return _core.affine(
+        _images(image),
+        number(angle, "angle"),
+        *_pair(translate, "translate"),
+        number(scale, "scale"),
+        *shears,
+        _center(center),
+        interpolation_of(interpolation),
+        fill_of(fill),
+    )
+
+
+def perspective(image, startpoints, endpoints, interpolation="bilinear", fill=0):
+    """Move four points of an image to four others, by the perspective that does so.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    startpoints, endpoints : float (4, 2)
+        (x, y) of points of the image, and where they go; no three on a line. torchvision's convention: the corners of
+        an image are (0, 0), (W - 1, 0), (W - 1, H - 1), (0, H - 1).
+    interpolation : {"bilinear", "bicubic", "nearest"}
+        Without antialiasing.
+    fill : int or sequence of int
+        0..255, for all channels or one for each: the value of places outside the image.
+
+    Returns
+    -------
+    uint8 array of the same shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or an argument out of range.
+
+    References
+    ----------
+    torchvision, `perspective`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> corners = [(0, 0), (3, 0), (3, 3), (0, 3)]
+    >>> image = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    >>> bool((perspective(image, corners, corners) == image).all())
+    True
+    """
+    points = []
+    for value, name in ((startpoints, "startpoints"), (endpoints, "endpoints")):
+        array = np.asarray(value)
+        if array.dtype.kind not in "iuf":
+            raise TypeError(f"{name} must be numbers, got {value!r}")
+        if array.shape != (4, 2):
+            raise ValueError(f"{name} must be four points (x, y), got shape {array.shape}")
+        points.append(array.astype(np.float64).ravel())
+    return _core.perspective(_images(image), np.concatenate(points), interpolation_of(interpolation), fill_of(fill))
+
+
+def erase(image, top, left, height, width, value=0):
+    """Give all pixels of a box one value.
+
+    Parameters
+    ----------
+    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    top, left, height, width : int
+        The box, within the image; it may be empty.
+    value : int or sequence of int
+        0..255, for all channels or one for each.
+
+    Returns
+    -------
+    uint8 array of the same shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not uint8, or the box does not lie within it.
+
+    References
+    ----------
+    torchvision, `erase`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> erase(np.array([[1, 2, 3, 4]], np.uint8), 0, 1, 1, 2, value=9)
+    array([[1, 9, 9, 4]], dtype=uint8)
+    """
+    box = [integer(v, n) for v, n in ((top, "top"), (left, "left"), (height, "height"), (width, "width"))]
+    return _core.erase(_images(image), *box, fill_of(value, "value"))
