@@ -151,6 +151,12 @@ static int64_t block_size(const correlation *job) {
     return nf_round_up(nf_max(block, TAPS * panel_size(job)), PAD);
 }
 
+/* Whole vectors of a panel's columns. */
+static size_t written_columns(const correlation *job, int64_t panel) {
+    int64_t left = job->k - panel * tile_columns(), width = tile_columns() / 2;
+    return (size_t)nf_min(nf_round_up(left, width), tile_columns());
+}
+
 static void multiply(const correlation *job, const float *v, float *m, int64_t count) {
     int64_t row = output_row(job), channels = padded_channels(job);
     for (int64_t f = 0; f < FREQUENCIES; f++)
@@ -161,7 +167,7 @@ static void multiply(const correlation *job, const float *v, float *m, int64_t c
                 for (int64_t i = 0; i < tile_rows(); i++)
                     out[i] = m + f * output_stride(job) + (t + i) * row;
                 nf_kernel->gemm_rows(out, (size_t)(panel * tile_columns()), v + f * input_stride(job) + t * channels, u,
-                                     (size_t)channels, (size_t)tile_rows(), (size_t)tile_columns(), false);
+                                     (size_t)channels, (size_t)tile_rows(), written_columns(job, panel), false);
             }
         }
 }
@@ -278,7 +284,7 @@ static void transform_task(void *context, int64_t task, int worker) {
         pixels(patch, job->d_y, forward->out_h, forward->out_w, forward->k, at.image, at.y, at.x, TILE, job->zeros);
         nf_kernel->winograd_gradient(job->z + t * tile_columns(), (size_t)z_stride(forward), (size_t)tile_columns(),
                                      (size_t)(job->count * tile_columns()), patch, (size_t)forward->k,
-                                     (size_t)output_row(forward));
+                                     (size_t)nf_round_up(forward->k, tile_columns() / 2));
     }
 }
 
