@@ -11,21 +11,24 @@ def check_winograd(layers, shape, **options):
     check(layers, shape, tolerance=2e-5, conv_algo="winograd4", **options)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", SIZES)
-def test_channels(channels):
+def test_channels(channels, stride):
     for out in (1, 3, 16, 17, 33):
-        check_winograd([conv(out, 3)], (2, 5, 8, channels))
+        check_winograd([conv(out, 3, stride)], (2, 5, 8, channels))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("height", SIZES)
-def test_maps(height):
+def test_maps(height, stride):
     for width in (1, 2, 7, 16, 33):
-        check_winograd([conv(18, 3)], (2, height, width, 20))
+        check_winograd([conv(18, 3, stride)], (2, height, width, 20))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 2), (0, 2), (2, 1)])
-def test_padding(padding):
-    check_winograd([conv(17, 3, 1, padding)], (3, 9, 6, 16))
+def test_padding(padding, stride):
+    check_winograd([conv(17, 3, stride, padding)], (3, 9, 6, 16))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ def test_only_kernel_3_stride_1_without_bias():
     """Asked for elsewhere, it is the direct computation, bit for bit."""
     random = np.random.default_rng(0)
     x = random.normal(size=(8, 16, 16, 16)).astype(np.float32)
-    for layer in (conv(16, 5), conv(16, 3, 2), conv(16, (3, 1)), conv(16, 3, bias=1)):
+    for layer in (conv(16, 5), conv(16, 3, 3), conv(16, (3, 1)), conv(16, 3, bias=1)):
         results = []
         for algorithm in ("direct", "winograd4"):
             core = _core.Network([layer], (-1, -1, 16), algorithm)
