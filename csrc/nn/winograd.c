@@ -357,14 +357,19 @@ static void transform_task(void *context, int64_t task, int worker) {
     const correlation *forward = &job->forward;
     int64_t begin = task * TRANSFORM_TILES, end = nf_min(begin + TRANSFORM_TILES, job->count);
     for (int64_t t = begin; t < end; t++) {
+        const float *pixel[MAX_PIXELS], *gradient[MAX_PIXELS];
         tile at = locate(forward, job->first + t);
-        const float *pixel[MAX_PIXELS];
         source_pixels(pixel, forward, at, job->zeros);
+        result_pixels(gradient, forward, job->d_y, at, job->zeros);
+        prefetch(gradient, forward->form.tile, forward->k);
         forward->form.input(job->v + t * v_row(forward), (size_t)v_stride(forward), 16, 16, pixel, (size_t)forward->c,
                             (size_t)padded_channels(forward));
-        result_pixels(pixel, forward, job->d_y, at, job->zeros);
+        if (t + 1 < end) {
+            source_pixels(pixel, forward, locate(forward, job->first + t + 1), job->zeros);
+            prefetch(pixel, forward->form.patch, forward->c);
+        }
         job->gradient(job->z + t * tile_columns(), (size_t)z_stride(forward), (size_t)tile_columns(),
-                      (size_t)(job->count * tile_columns()), pixel, (size_t)forward->k,
+                      (size_t)(job->count * tile_columns()), gradient, (size_t)forward->k,
                       (size_t)nf_round_up(forward->k, tile_columns() / 2));
     }
 }
