@@ -10,28 +10,28 @@
 
 #include "kernels.h"
 
+/* source NULL: zeros */
+NF_INLINE void copy_few(float *target, const float *source, size_t n) {
+    for (size_t i = 0; i < n; i += NF_WIDTH)
+        v_store_some(target + i, source ? v_load_some(source + i, n - i) : v_zero(), n - i);
+}
+
 /* Splits a run of n numbers, the first at `position`, into chunks of `chunk` that lie `stride` apart. */
 NF_INLINE void pack_run(float *a, size_t chunk, size_t stride, size_t position, const float *source, size_t n) {
     float *target = a + position / chunk * stride;
     size_t offset = position % chunk;
     if (offset) {
         size_t count = chunk - offset < n ? chunk - offset : n;
-        for (size_t i = 0; i < count; i++)
-            target[offset + i] = source ? source[i] : 0.0f;
+        copy_few(target + offset, source, count);
         source = source ? source + count : NULL;
         n -= count;
         target += stride;
     }
     for (; n >= chunk; n -= chunk, target += stride) {
-        if (source) {
-            memcpy(target, source, chunk * sizeof *target);
-            source += chunk;
-        } else {
-            memset(target, 0, chunk * sizeof *target);
-        }
+        copy_few(target, source, chunk);
+        source = source ? source + chunk : NULL;
     }
-    for (size_t i = 0; i < n; i++)
-        target[i] = source ? source[i] : 0.0f;
+    copy_few(target, source, n);
 }
 
 /* Into row m of a tile in the rows layout, with a already advanced by 16 m. source NULL: zeros. */

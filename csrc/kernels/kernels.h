@@ -96,7 +96,8 @@
        size_t padded))                                                                                                \
     K(void, winograd_strided_output,                                                                                  \
       (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate))                     \
-    K(void, winograd_strided_weights, (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n))\
+    K(void, winograd_strided_weights,                                                                                 \
+      (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n))                               \
     K(void, winograd_strided_weights_gradient,                                                                        \
       (float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate))          \
     K(void, winograd_strided_back_input,                                                                              \

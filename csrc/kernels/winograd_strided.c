@@ -6,8 +6,8 @@
  * The first, of two taps over every other number, is F(4, 2) with the points 0, 1, -1, 1/2 and infinity: 5 products for
  * 4 outputs. The second, of one tap, is 4 products with the same weight. That makes 9 products along one axis and 81
  * for a tile, of 36 different matrices, instead of 144. The gradient of the input is of the same form: with
- * padding 1, from 5 numbers of d_y come 8 of d_x, in even places by the single tap, in odd ones by F(4, 2). Frequencies 0..4 of a line are
- * those of F(4, 2), 5..8 the single tap's; matrices 0..4 and 5.
+ * padding 1, from 5 numbers of d_y come 8 of d_x, in even places by the single tap, in odd ones by F(4, 2). Frequencies
+ * 0..4 of a line are those of F(4, 2), 5..8 the single tap's; matrices 0..4 and 5.
  *
  * Source: as in winograd.c; the split by phases is that of polyphase filters. */
 #include "winograd.h"

@@ -26,8 +26,8 @@ typedef struct form {
 } form;
 
 /* One product: `out` = 3 x 3 correlation of `source`. Forwards that is y from x; for the gradient of the input it is
- * d_x from d_y with the taps turned round and their matrices transposed. Tile (i, j) is the pixels of `out` from (i tile,
- * j tile) on, made from those of `source` from (i step - pad_h, j step - pad_w) on. */
+ * d_x from d_y with the taps turned round and their matrices transposed. Tile (i, j) is the pixels of `out` from (i
+ * tile, j tile) on, made from those of `source` from (i step - pad_h, j step - pad_w) on. */
 typedef struct correlation {
     form form;
     int64_t images, h, w, c, out_h, out_w, k, step, pad_h, pad_w;
@@ -139,8 +139,8 @@ static void source_pixels(const float **out, const correlation *job, tile at, co
 
 static void result_pixels(const float **out, const correlation *job, const float *images, tile at,
                           const float *outside) {
-    pixels(out, images, job->out_h, job->out_w, job->k, at.image, at.i * job->form.tile,
-           at.j * job->form.tile, job->form.tile, outside);
+    pixels(out, images, job->out_h, job->out_w, job->k, at.image, at.i * job->form.tile, at.j * job->form.tile,
+           job->form.tile, outside);
 }
 
 /* Asks for the memory of size x size pixels. */
@@ -216,7 +216,8 @@ static int64_t output_stride(const correlation *job) {
 
 /* Of one worker: v and m of a block, a row of zeros, and one for results that lie outside the image. */
 static int64_t block_size(const correlation *job) {
-    int64_t block = frequency_count(job) * (input_stride(job) + output_stride(job)) + padded_channels(job) + output_row(job);
+    int64_t block =
+        frequency_count(job) * (input_stride(job) + output_stride(job)) + padded_channels(job) + output_row(job);
     return nf_round_up(nf_max(block, TAPS * panel_size(job)), PAD);
 }
 
@@ -267,8 +268,8 @@ static void product_task(void *context, int64_t task, int worker) {
             prefetch(pixel, job->form.patch, job->c);
         }
         float *target = v + t / tile_rows() * tile_rows() * channels + t % tile_rows() * 16;
-        job->form.input(target, (size_t)input_stride(job), 16, (size_t)(tile_rows() * 16), current,
-                        (size_t)job->c, (size_t)channels);
+        job->form.input(target, (size_t)input_stride(job), 16, (size_t)(tile_rows() * 16), current, (size_t)job->c,
+                        (size_t)channels);
     }
     multiply(job, v, m, count);
     for (int64_t t = 0; t < count; t++) {
@@ -418,13 +419,13 @@ size_t nf_winograd_backward_scratch(const nf_conv *conv) {
 nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, const float *x, const float *d_y,
                                       bool accumulate, float *scratch) {
     bool stride1 = conv->stride == 1;
-    weight_job job = {
-        .forward = forward_correlation(conv),
-        .gradient = stride1 ? nf_kernel->winograd_gradient : nf_kernel->winograd_strided_gradient,
-        .finish = stride1 ? nf_kernel->winograd_weights_gradient : nf_kernel->winograd_strided_weights_gradient,
-        .d_y = d_y,
-        .d_weight = d_weight,
-        .accumulate = accumulate};
+    weight_job job = {.forward = forward_correlation(conv),
+                      .gradient = stride1 ? nf_kernel->winograd_gradient : nf_kernel->winograd_strided_gradient,
+                      .finish =
+                          stride1 ? nf_kernel->winograd_weights_gradient : nf_kernel->winograd_strided_weights_gradient,
+                      .d_y = d_y,
+                      .d_weight = d_weight,
+                      .accumulate = accumulate};
     job.forward.source = x;
     const correlation *forward = &job.forward;
     job.v = scratch;

@@ -245,7 +245,9 @@ def print_layers(name: str, batch: int, options, report) -> None:
         plain = conv._replace(layer=nl.Conv(conv.layer.out_channels, conv.layer.kernel, conv.layer.stride))
         kinds[plain] = kinds.get(plain, 0) + 1
     print(f"\n{name}, batch {batch}: step {step * 1e3:.1f} ms ({batch / step:.0f} images/s)")
-    print(f"{'':3} {'input':<14} {'kernel':<7} {'out':>5} {'forward':>9} {'d input':>9} {'d weight':>9} {'step':>6} {'norm':>6}")
+    print(
+        f"{'':3} {'input':<14} {'kernel':<7} {'out':>5} {'forward':>9} {'d input':>9} {'d weight':>9} {'step':>6} {'norm':>6}"
+    )
     sums = np.zeros(2)
     for conv, count in kinds.items():
         times = time_convolution(conv, batch, options, clock)
