@@ -4,8 +4,8 @@
 
 For each case "evaluation" is the forward pass with running statistics, and "training" forward and backward with the
 gradients of the parameters, without that of the images. All start from the same weights; the run stops if they do not
-compute the same features. "bound" is the time of all convolutions as direct ones at the sgemm rate; Winograd's algorithm
-does with less, so more than 100 % is possible.
+compute the same features. "bound" is the time of all convolutions as direct ones at the sgemm rate; Winograd's
+algorithm does with less, so more than 100 % is possible.
 
 `--batch` takes the place of the cases' own batches: speed against batch. `--layers` prints where a training step's time
 goes, on our side alone: for each convolution the rate of its three passes, counted as a direct one's, as a share of the
@@ -245,8 +245,9 @@ def print_layers(name: str, batch: int, options, report) -> None:
         plain = conv._replace(layer=nl.Conv(conv.layer.out_channels, conv.layer.kernel, conv.layer.stride))
         kinds[plain] = kinds.get(plain, 0) + 1
     print(f"\n{name}, batch {batch}: step {step * 1e3:.1f} ms ({batch / step:.0f} images/s)")
+    heads = ("forward", "d input", "d weight")
     print(
-        f"{'':3} {'input':<14} {'kernel':<7} {'out':>5} {'forward':>9} {'d input':>9} {'d weight':>9} {'step':>6} {'norm':>6}"
+        f"{'':3} {'input':<14} {'kernel':<7} {'out':>5} {' '.join(f'{head:>9}' for head in heads)} {'step':>6} {'norm':>6}"
     )
     sums = np.zeros(2)
     for conv, count in kinds.items():
