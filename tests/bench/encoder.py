@@ -254,14 +254,14 @@ def print_layers(name: str, batch: int, options, report) -> None:
         times = time_convolution(conv, batch, options, clock)
         work = batch * conv.flops / report.sgemm
         passes = (times.forward, times.input, times.weight)
-        rates = ["" if one is None else f"{work / one:.0%}" if one > 0 else "?" for one in passes]
+        cells = ["" if one is None else f"{work / one:.0%}" if one > 0 else "?" for one in passes]
         shares = count * np.array([sum(filter(None, passes)), times.norm]) / total
         sums += shares
         kernel = "x".join(map(str, conv.layer.kernel)) + (f"/{conv.layer.stride}" if conv.layer.stride > 1 else "")
         shape = "x".join(map(str, conv.shape))
         print(
             f"{count:>2}x {shape:<14} {kernel:<7} {conv.layer.out_channels:>5} "
-            + " ".join(rate.rjust(9) for rate in rates)
+            + " ".join(cell.rjust(9) for cell in cells)
             + f" {shares[0]:6.1%} {shares[1]:6.1%}",
             flush=True,
         )
