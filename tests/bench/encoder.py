@@ -245,10 +245,8 @@ def print_layers(name: str, batch: int, options, report) -> None:
         plain = conv._replace(layer=nl.Conv(conv.layer.out_channels, conv.layer.kernel, conv.layer.stride))
         kinds[plain] = kinds.get(plain, 0) + 1
     print(f"\n{name}, batch {batch}: step {step * 1e3:.1f} ms ({batch / step:.0f} images/s)")
-    heads = ("forward", "d input", "d weight")
-    print(
-        f"{'':3} {'input':<14} {'kernel':<7} {'out':>5} {' '.join(f'{head:>9}' for head in heads)} {'step':>6} {'norm':>6}"
-    )
+    rates = " ".join(f"{head:>9}" for head in ("forward", "d input", "d weight"))
+    print(f"{'':3} {'input':<14} {'kernel':<7} {'out':>5} {rates} {'step':>6} {'norm':>6}")
     sums = np.zeros(2)
     for conv, count in kinds.items():
         times = time_convolution(conv, batch, options, clock)
