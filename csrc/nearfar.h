@@ -92,7 +92,8 @@ typedef struct nf_shape {
 typedef enum nf_conv_algorithm {
     NF_CONV_AUTO,      /* the one that should be the fastest for the layer's shape */
     NF_CONV_DIRECT,    /* as the formula says; rounding errors of about 3e-7 of the output's root mean square */
-    NF_CONV_WINOGRAD4, /* F(4 x 4, 3 x 3) where kernel 3, stride 1 and no bias allow it, else direct; some 2e-6 */
+    NF_CONV_WINOGRAD4, /* tiles of 4 x 4 where kernel 3, stride 1, or 2 with padding 1, and no bias allow it, else
+                          direct; some 2e-6 */
 } nf_conv_algorithm;
 
 /* Copies `layers`. `input` gives the channels and, where h and w are not 0 (any size will do), the size; n is not used.

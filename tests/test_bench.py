@@ -24,9 +24,7 @@ def run(script, tmp_path, *options):
     return json.loads(out.read_text()), done.stdout
 
 
-@pytest.mark.parametrize(
-    ("script", "cases"), [("loss", 2), ("transforms", 18 + 17), ("step", 6)], ids=["loss", "transforms", "step"]
-)
+@pytest.mark.parametrize(("script", "cases"), [("loss", 2), ("transforms", 18 + 17), ("step", 6), ("encoder", 16)])
 def test_reports_a_time_for_each_case_and_why_peers_are_missing(script, cases, tmp_path):
     report, text = run(script, tmp_path, "--threads", "2", "--rounds", "1")
     ours = [row for row in report["rows"] if row["contender"] == "nearfar"]
@@ -36,6 +34,13 @@ def test_reports_a_time_for_each_case_and_why_peers_are_missing(script, cases, t
     others = [row for row in report["rows"] if row["contender"] != "nearfar"]
     assert others and all(row["note"] == "left out" and row["seconds"] is None for row in others)
     assert report["machine"]["threads"] == 2 and report["machine"]["versions"]["numpy"] == np.__version__
+
+
+def test_layers_of_an_encoder_add_up(tmp_path):
+    report, text = run("encoder", tmp_path, "--layers", "--cases", "convnet-32", "--batch", "8")
+    assert [row["count"] for row in report["rows"]] == [1, 1, 1]
+    assert all(row["forward"] > 0 and row["sgemm_seconds"] > 0 for row in report["rows"])
+    assert report["rows"][0]["input"] is None and "optimiser" in text
 
 
 def test_a_missing_peer_gives_a_row_and_no_error(monkeypatch):

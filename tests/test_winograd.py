@@ -11,21 +11,25 @@ def check_winograd(layers, shape, **options):
     check(layers, shape, tolerance=2e-5, conv_algo="winograd4", **options)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", SIZES)
-def test_channels(channels):
+def test_channels(channels, stride):
     for out in (1, 3, 16, 17, 33):
-        check_winograd([conv(out, 3)], (2, 5, 8, channels))
+        check_winograd([conv(out, 3, stride)], (2, 5, 8, channels))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("height", SIZES)
-def test_maps(height):
+def test_maps(height, stride):
     for width in (1, 2, 7, 16, 33):
-        check_winograd([conv(18, 3)], (2, height, width, 20))
+        check_winograd([conv(18, 3, stride)], (2, height, width, 20))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 2), (0, 2), (2, 1)])
-def test_padding(padding):
-    check_winograd([conv(17, 3, 1, padding)], (3, 9, 6, 16))
+def test_padding(padding, stride):
+    """With stride 2 and another padding than 1 the computation is direct."""
+    check_winograd([conv(17, 3, stride, padding)], (3, 9, 6, 16))
 
 
 @pytest.mark.parametrize(
@@ -38,8 +42,9 @@ def test_padding(padding):
         (32, (40, 28, 28, 16)),  # several passes over the tiles
     ],
 )
-def test_real_sizes(out, shape):
-    check_winograd([conv(out, 3)], shape)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_real_sizes(out, shape, stride):
+    check_winograd([conv(out, 3, stride)], shape)
 
 
 def test_in_networks():
@@ -50,14 +55,22 @@ def test_in_networks():
         plain(RELU, 5),
     ]
     check_winograd(block, (6, 8, 8, 16), groups=2)
-    check_winograd([conv(24, 3), conv(24, 3), plain(SUM, 0, 1)], (4, 9, 9, 24))
+    for stride in (1, 2):
+        check_winograd([conv(24, 3, stride), conv(24, 3, stride), plain(SUM, 0, 1)], (4, 9, 9, 24))
 
 
-def test_only_kernel_3_stride_1_without_bias():
+def test_only_where_it_applies():
     """Asked for elsewhere, it is the direct computation, bit for bit."""
     random = np.random.default_rng(0)
     x = random.normal(size=(8, 16, 16, 16)).astype(np.float32)
-    for layer in (conv(16, 5), conv(16, 3, 2), conv(16, (3, 1)), conv(16, 3, bias=1)):
+    for layer in (
+        conv(16, 5),
+        conv(16, 3, 3),
+        conv(16, 3, 2, 0),
+        conv(16, 3, 2, (1, 2)),
+        conv(16, (3, 1)),
+        conv(16, 3, bias=1),
+    ):
         results = []
         for algorithm in ("direct", "winograd4"):
             core = _core.Network([layer], (-1, -1, 16), algorithm)
@@ -70,8 +83,10 @@ def test_auto_chooses_by_shape():
     random = np.random.default_rng(0)
     for shape, algorithm in (((64, 32, 32, 64), "winograd4"), ((1, 4, 4, 64), "direct"), ((64, 16, 16, 3), "direct")):
         x = random.normal(size=shape).astype(np.float32)
-        networks = [Network([Conv(64, 3)], (None, None, shape[-1]), conv_algo=name) for name in ("auto", algorithm)]
-        np.testing.assert_array_equal(*(network.forward(x) for network in networks))
+        for stride in (1, 2):
+            layers, in_shape = [Conv(64, 3, stride)], (None, None, shape[-1])
+            networks = [Network(layers, in_shape, conv_algo=name) for name in ("auto", algorithm)]
+            np.testing.assert_array_equal(*(network.forward(x) for network in networks))
 
 
 def test_same_bits_for_any_number_of_threads():
@@ -80,7 +95,8 @@ def test_same_bits_for_any_number_of_threads():
     results = []
     for threads in (1, 2, 3, 7):
         _core.set_num_threads(threads)
-        network = Network([Conv(48, 3), BatchNorm(), ReLU(), Conv(32, 3)], (None, None, 32), conv_algo="winograd4")
+        layers = [Conv(48, 3), BatchNorm(), ReLU(), Conv(32, 3, 2)]
+        network = Network(layers, (None, None, 32), conv_algo="winograd4")
         y = network.forward(x, training=True)
         d_x = network.backward(y, input_gradient=True)
         results.append((y.tobytes(), d_x.tobytes(), network.gradients.tobytes()))
@@ -88,12 +104,14 @@ def test_same_bits_for_any_number_of_threads():
     assert len(set(results)) == 1
 
 
-def test_accuracy():
+@pytest.mark.parametrize("stride", [1, 2])
+def test_accuracy(stride):
     """Errors of either algorithm relative to the output, on inputs and weights as networks have them."""
     random = np.random.default_rng(0)
     x = np.maximum(random.normal(size=(8, 16, 16, 128)), 0).astype(np.float32)
-    exact = Network([Conv(64, 3)], (None, None, 128), conv_algo="direct")
+    exact = Network([Conv(64, 3, stride)], (None, None, 128), conv_algo="direct")
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))
+    windows = windows[:, ::stride, ::stride]
     weight = exact.parameters.reshape(3, 3, 128, 64).astype(float)
     wanted = np.einsum("nhwcij,ijck->nhwk", windows.astype(float), weight, optimize=True)
     assert relative(exact.forward(x), wanted) < 1e-6

@@ -60,25 +60,44 @@ void NF_KERNEL(scale_shift)(float *y, const float *x, const float *addend, const
         }
 }
 
-/* sum = sum of d_y, sum_x = sum of d_y (x - mean). If y is given, d_y is first set to zero where y is (ReLU). */
-void NF_KERNEL(batch_norm_sums)(float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean,
-                                size_t rows, size_t c) {
-    for (size_t j = 0; j < c; j += NF_WIDTH) {
-        size_t rest = c - j;
-        vreal center = v_load_some(mean + j, rest), total = v_zero(), total_x = v_zero();
-        for (size_t i = 0; i < rows; i++) {
-            size_t at = i * c + j;
+NF_INLINE void sums_of_group(int group, float *sum, float *sum_x, float *d_y, const float *y, const float *x,
+                             const float *mean, size_t rows, size_t c, size_t rest) {
+    vreal center[GROUP], total[GROUP], total_x[GROUP];
+    NF_UNROLL
+    for (int g = 0; g < group; g++) {
+        center[g] = v_load_some(mean + g * NF_WIDTH, rest);
+        total[g] = total_x[g] = v_zero();
+    }
+    for (size_t i = 0; i < rows; i++, d_y += c, x += c) {
+        NF_UNROLL
+        for (int g = 0; g < group; g++) {
+            int at = g * NF_WIDTH;
             vreal d = v_load_some(d_y + at, rest);
             if (y) {
                 d = v_keep(v_gt(v_load_some(y + at, rest), v_zero()), d);
                 v_store_some(d_y + at, d, rest);
             }
-            total = v_add(total, d);
-            total_x = v_fma(d, v_sub(v_load_some(x + at, rest), center), total_x);
+            total[g] = v_add(total[g], d);
+            total_x[g] = v_fma(d, v_sub(v_load_some(x + at, rest), center[g]), total_x[g]);
         }
-        v_store_some(sum + j, total, rest);
-        v_store_some(sum_x + j, total_x, rest);
+        if (y)
+            y += c;
     }
+    NF_UNROLL
+    for (int g = 0; g < group; g++) {
+        v_store_some(sum + g * NF_WIDTH, total[g], rest);
+        v_store_some(sum_x + g * NF_WIDTH, total_x[g], rest);
+    }
+}
+
+/* sum = sum of d_y, sum_x = sum of d_y (x - mean). If y is given, d_y is first set to zero where y is (ReLU). */
+void NF_KERNEL(batch_norm_sums)(float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean,
+                                size_t rows, size_t c) {
+    size_t j = 0;
+    for (; j + GROUP * NF_WIDTH <= c; j += GROUP * NF_WIDTH)
+        sums_of_group(GROUP, sum + j, sum_x + j, d_y + j, y ? y + j : NULL, x + j, mean + j, rows, c, NF_WIDTH);
+    for (; j < c; j += NF_WIDTH)
+        sums_of_group(1, sum + j, sum_x + j, d_y + j, y ? y + j : NULL, x + j, mean + j, rows, c, c - j);
 }
 
 /* d_x (+)= factor_y d_y + factor_x (x - mean) + shift; d_x may be d_y. */

@@ -10,28 +10,28 @@
 
 #include "kernels.h"
 
+/* source NULL: zeros */
+NF_INLINE void copy_few(float *target, const float *source, size_t n) {
+    for (size_t i = 0; i < n; i += NF_WIDTH)
+        v_store_some(target + i, source ? v_load_some(source + i, n - i) : v_zero(), n - i);
+}
+
 /* Splits a run of n numbers, the first at `position`, into chunks of `chunk` that lie `stride` apart. */
 NF_INLINE void pack_run(float *a, size_t chunk, size_t stride, size_t position, const float *source, size_t n) {
     float *target = a + position / chunk * stride;
     size_t offset = position % chunk;
     if (offset) {
         size_t count = chunk - offset < n ? chunk - offset : n;
-        for (size_t i = 0; i < count; i++)
-            target[offset + i] = source ? source[i] : 0.0f;
+        copy_few(target + offset, source, count);
         source = source ? source + count : NULL;
         n -= count;
         target += stride;
     }
     for (; n >= chunk; n -= chunk, target += stride) {
-        if (source) {
-            memcpy(target, source, chunk * sizeof *target);
-            source += chunk;
-        } else {
-            memset(target, 0, chunk * sizeof *target);
-        }
+        copy_few(target, source, chunk);
+        source = source ? source + chunk : NULL;
     }
-    for (size_t i = 0; i < n; i++)
-        target[i] = source ? source[i] : 0.0f;
+    copy_few(target, source, n);
 }
 
 /* Into row m of a tile in the rows layout, with a already advanced by 16 m. source NULL: zeros. */
@@ -82,54 +82,86 @@ NF_INLINE void store_row(float *c, vreal first, vreal second, size_t columns, bo
     }
 }
 
-/* Rows layout. Row m of the result goes to c[m] + column; only `rows` rows and `columns` columns are written. */
-void NF_KERNEL(gemm_rows)(float *const *c, size_t column, const float *a, const float *b, size_t depth, size_t rows,
-                          size_t columns, bool accumulate) {
+NF_INLINE void store_tile_row(float *c, const vreal *sum, int vectors, size_t columns, bool accumulate) {
+    if (vectors == 2)
+        store_row(c, sum[0], sum[1], columns, accumulate);
+    else
+        v_store_some(c, accumulate ? v_add(sum[0], v_load_some(c, columns)) : sum[0], columns);
+}
+
+/* The product of a register tile, of `height` rows and `vectors` vectors of columns: constants wherever it is inlined.
+ * Few rows or columns, as at the edge of a matrix, need not cost a whole tile's arithmetic. */
+NF_INLINE void tile_by_rows(int height, int vectors, float *const *c, size_t column, const float *a, const float *b,
+                            size_t depth, size_t rows, size_t columns, bool accumulate) {
     vreal sum[GEMM_ROWS][2];
     NF_UNROLL
-    for (int m = 0; m < GEMM_ROWS; m++)
+    for (int m = 0; m < height; m++)
         sum[m][0] = sum[m][1] = v_zero();
     for (size_t k = 0; k < depth; k += 16, a += GEMM_ROWS * 16) {
 #ifndef __clang__
 #pragma GCC unroll 4
 #endif
         for (int j = 0; j < 16; j++, b += GEMM_COLUMNS) {
-            vreal first = v_load(b), second = v_load(b + NF_WIDTH);
+            vreal first = v_load(b), second = vectors == 2 ? v_load(b + NF_WIDTH) : first;
             NF_UNROLL
-            for (int m = 0; m < GEMM_ROWS; m++) {
+            for (int m = 0; m < height; m++) {
                 vreal factor = v_set(a[m * 16 + j]);
                 sum[m][0] = v_fma(factor, first, sum[m][0]);
-                sum[m][1] = v_fma(factor, second, sum[m][1]);
+                if (vectors == 2)
+                    sum[m][1] = v_fma(factor, second, sum[m][1]);
             }
         }
     }
     NF_UNROLL
-    for (size_t m = 0; m < GEMM_ROWS; m++)
-        if (m < rows)
-            store_row(c[m] + column, sum[m][0], sum[m][1], columns, accumulate);
+    for (int m = 0; m < height; m++)
+        if ((size_t)m < rows)
+            store_tile_row(c[m] + column, sum[m], vectors, columns, accumulate);
 }
 
-/* Columns layout. c is (rows, columns) with row stride `stride`. */
-void NF_KERNEL(gemm_columns)(float *c, size_t stride, const float *a, size_t a_stride, const float *b, size_t depth,
-                             size_t rows, size_t columns, bool accumulate) {
+NF_INLINE void tile_by_columns(int height, int vectors, float *c, size_t stride, const float *a, size_t a_stride,
+                               const float *b, size_t depth, size_t rows, size_t columns, bool accumulate) {
     vreal sum[GEMM_ROWS][2];
     NF_UNROLL
-    for (int m = 0; m < GEMM_ROWS; m++)
+    for (int m = 0; m < height; m++)
         sum[m][0] = sum[m][1] = v_zero();
 #ifndef __clang__
 #pragma GCC unroll 4
 #endif
     for (size_t k = 0; k < depth; k++, a += a_stride, b += GEMM_COLUMNS) {
-        vreal first = v_load(b), second = v_load(b + NF_WIDTH);
+        vreal first = v_load(b), second = vectors == 2 ? v_load(b + NF_WIDTH) : first;
         NF_UNROLL
-        for (int m = 0; m < GEMM_ROWS; m++) {
+        for (int m = 0; m < height; m++) {
             vreal factor = v_set(a[m]);
             sum[m][0] = v_fma(factor, first, sum[m][0]);
-            sum[m][1] = v_fma(factor, second, sum[m][1]);
+            if (vectors == 2)
+                sum[m][1] = v_fma(factor, second, sum[m][1]);
         }
     }
     NF_UNROLL
-    for (size_t m = 0; m < GEMM_ROWS; m++)
-        if (m < rows)
-            store_row(c + m * stride, sum[m][0], sum[m][1], columns, accumulate);
+    for (int m = 0; m < height; m++)
+        if ((size_t)m < rows)
+            store_tile_row(c + (size_t)m * stride, sum[m], vectors, columns, accumulate);
+}
+
+/* Rows layout. Row m of the result goes to c[m] + column; only `rows` rows and `columns` columns are written. */
+void NF_KERNEL(gemm_rows)(float *const *c, size_t column, const float *a, const float *b, size_t depth, size_t rows,
+                          size_t columns, bool accumulate) {
+    if (columns > NF_WIDTH)
+        tile_by_rows(GEMM_ROWS, 2, c, column, a, b, depth, rows, columns, accumulate);
+    else
+        tile_by_rows(GEMM_ROWS, 1, c, column, a, b, depth, rows, columns, accumulate);
+}
+
+/* Columns layout. c is (rows, columns) with row stride `stride`. */
+void NF_KERNEL(gemm_columns)(float *c, size_t stride, const float *a, size_t a_stride, const float *b, size_t depth,
+                             size_t rows, size_t columns, bool accumulate) {
+    bool few = rows <= GEMM_FEW_ROWS;
+    if (columns > NF_WIDTH && few)
+        tile_by_columns(GEMM_FEW_ROWS, 2, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
+    else if (columns > NF_WIDTH)
+        tile_by_columns(GEMM_ROWS, 2, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
+    else if (few)
+        tile_by_columns(GEMM_FEW_ROWS, 1, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
+    else
+        tile_by_columns(GEMM_ROWS, 1, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
 }

@@ -11,6 +11,6 @@ enum { GEMM_ROWS = 6 };
 #else
 enum { GEMM_ROWS = 4 };
 #endif
-enum { GEMM_COLUMNS = 2 * NF_WIDTH };
+enum { GEMM_COLUMNS = 2 * NF_WIDTH, GEMM_FEW_ROWS = GEMM_ROWS > 6 ? 4 : 2 };
 
 #endif

@@ -7,8 +7,9 @@
  * analysis and improving the accuracy of Winograd convolution", 2018.
  *
  * Each kernel works on vectors of channels, one row and column of the tile after the other. */
+#include "winograd.h"
+
 #include "kernels.h"
-#include "vector.h"
 
 NF_INLINE void input_line(vreal *r, const vreal *d) {
     vreal half3 = v_set(1.5f), d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3];
@@ -59,137 +60,31 @@ NF_INLINE void weight_gradient_line(vreal *g, const vreal *u) {
     g[2] = v_add(v_add(u[5], v_sub(u1, u2)), v_fma(v_set(4.0f), u4, v_mul(v_set(0.25f), u3)));
 }
 
-/* Where number j of a row goes: chunks of `chunk` numbers, `stride` apart. */
-NF_INLINE size_t chunked(size_t j, size_t chunk, size_t stride) {
-    return j / chunk * stride + j % chunk;
-}
-
-/* v[frequency] = (B^T d B)[frequency] for the 6 x 6 pixels d, each of c channels; channels up to `padded` become zero.
- */
+/* v[frequency] = (B^T d B)[frequency] for the 6 x 6 pixels d, each of c channels. */
 void NF_KERNEL(winograd_input)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                const float *const *pixels, size_t c, size_t padded) {
-    for (size_t j = 0; j < padded; j += NF_WIDTH) {
-        vreal d[6], t[36], r[6]; /* t[column][row] */
-        size_t rest = j < c ? c - j : 0;
-        for (size_t row = 0; row < 6; row++) {
-            NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                d[i] = v_load_some(pixels[row * 6 + i] + (rest ? j : 0), rest);
-            input_line(r, d);
-            NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                t[i * 6 + row] = r[i];
-        }
-        float *out = v + chunked(j, chunk, chunk_stride);
-        for (size_t column = 0; column < 6; column++) {
-            input_line(r, t + column * 6);
-            NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                v_store(out + (i * 6 + column) * frequency_stride, r[i]);
-        }
-    }
+    transform_pixels(input_line, 6, 6, v, frequency_stride, chunk, chunk_stride, pixels, c, padded);
 }
 
-/* z[frequency] = (A dY A^T)[frequency] for the 4 x 4 pixels dY, each of k channels; channels up to `padded` become
- * zero. */
+/* z[frequency] = (A dY A^T)[frequency] for the 4 x 4 pixels dY, each of k channels. */
 void NF_KERNEL(winograd_gradient)(float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                   const float *const *pixels, size_t k, size_t padded) {
-    for (size_t j = 0; j < padded; j += NF_WIDTH) {
-        vreal d[4], t[24], r[6]; /* t[column][row] */
-        size_t rest = j < k ? k - j : 0;
-        for (size_t row = 0; row < 4; row++) {
-            NF_UNROLL
-            for (size_t i = 0; i < 4; i++)
-                d[i] = v_load_some(pixels[row * 4 + i] + (rest ? j : 0), rest);
-            gradient_line(r, d);
-            NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                t[i * 4 + row] = r[i];
-        }
-        float *out = z + chunked(j, chunk, chunk_stride);
-        for (size_t column = 0; column < 6; column++) {
-            gradient_line(r, t + column * 4);
-            NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                v_store(out + (i * 6 + column) * frequency_stride, r[i]);
-        }
-    }
+    transform_pixels(gradient_line, 4, 6, z, frequency_stride, chunk, chunk_stride, pixels, k, padded);
 }
 
 /* The 4 x 4 pixels (+)= A^T m A for the 36 frequencies m, each of k channels. */
 void NF_KERNEL(winograd_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
                                 bool accumulate) {
-    for (size_t j = 0; j < k; j += NF_WIDTH) {
-        vreal d[6], t[24], r[4]; /* t[row of the result][column] */
-        size_t rest = k - j;
-        for (size_t column = 0; column < 6; column++) {
-            NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                d[i] = v_load(m + (i * 6 + column) * frequency_stride + j); /* rows of m are padded */
-            output_line(r, d);
-            NF_UNROLL
-            for (size_t i = 0; i < 4; i++)
-                t[i * 6 + column] = r[i];
-        }
-        for (size_t row = 0; row < 4; row++) {
-            output_line(r, t + row * 6);
-            NF_UNROLL
-            for (size_t i = 0; i < 4; i++) {
-                float *y = pixels[row * 4 + i] + j;
-                v_store_some(y, accumulate ? v_add(v_load_some(y, rest), r[i]) : r[i], rest);
-            }
-        }
-    }
+    transform_frequencies(output_line, 6, 4, pixels, m, frequency_stride, k, accumulate);
 }
 
-/* u[frequency] = (G g G^T)[frequency] for the 3 x 3 taps g of n weights; n a multiple of the vector's width. */
+/* u[frequency] = (G g G^T)[frequency]. */
 void NF_KERNEL(winograd_weights)(float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n) {
-    for (size_t j = 0; j < n; j += NF_WIDTH) {
-        vreal d[9], t[18], r[6]; /* t[column][row] */
-        NF_UNROLL
-        for (size_t i = 0; i < 9; i++)
-            d[i] = v_load(g + i * tap_stride + j);
-        NF_UNROLL
-        for (size_t row = 0; row < 3; row++) {
-            weight_line(r, d + row * 3);
-            NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                t[i * 3 + row] = r[i];
-        }
-        NF_UNROLL
-        for (size_t column = 0; column < 6; column++) {
-            weight_line(r, t + column * 3);
-            NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                v_store(u + (i * 6 + column) * frequency_stride + j, r[i]);
-        }
-    }
+    transform_taps(weight_line, u, frequency_stride, g, tap_stride, n);
 }
 
-/* The 3 x 3 taps d_g (+)= G^T d_u G for the 36 frequencies d_u of n weights. */
+/* The 3 x 3 taps d_g (+)= G^T d_u G. */
 void NF_KERNEL(winograd_weights_gradient)(float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride,
                                           size_t n, bool accumulate) {
-    for (size_t j = 0; j < n; j += NF_WIDTH) {
-        vreal d[6], t[18], r[3]; /* t[row of the result][column] */
-        size_t rest = n - j;
-        NF_UNROLL
-        for (size_t column = 0; column < 6; column++) {
-            NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                d[i] = v_load_some(d_u + (i * 6 + column) * frequency_stride + j, rest);
-            weight_gradient_line(r, d);
-            NF_UNROLL
-            for (size_t i = 0; i < 3; i++)
-                t[i * 6 + column] = r[i];
-        }
-        NF_UNROLL
-        for (size_t row = 0; row < 3; row++) {
-            weight_gradient_line(r, t + row * 6);
-            NF_UNROLL
-            for (size_t i = 0; i < 3; i++) {
-                float *out = d_g + (row * 3 + i) * tap_stride + j;
-                v_store_some(out, accumulate ? v_add(v_load_some(out, rest), r[i]) : r[i], rest);
-            }
-        }
-    }
+    transform_matrices(weight_gradient_line, d_g, tap_stride, d_u, frequency_stride, n, accumulate);
 }

@@ -16,7 +16,8 @@ static size_t larger(size_t a, size_t b) {
 /* ---- Which algorithm ---- */
 
 nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorithm wanted) {
-    bool possible = conv->kernel_h == 3 && conv->kernel_w == 3 && conv->stride == 1 && !bias;
+    bool halves = conv->stride == 2 && conv->pad_h == 1 && conv->pad_w == 1;
+    bool possible = conv->kernel_h == 3 && conv->kernel_w == 3 && (conv->stride == 1 || halves) && !bias;
     /* Transforms pay by the number of channels; tiles that stick out of the image, and few tiles, are work for nothing.
      */
     int64_t covered = nf_round_up(conv->out_h, 4) * nf_round_up(conv->out_w, 4), used = conv->out_h * conv->out_w;

@@ -1,5 +1,8 @@
-/* 3 x 3 convolutions of stride 1 by Winograd's F(4 x 4, 3 x 3): a quarter of the multiplications, for transforms of
- * tiles of 6 x 6 input pixels (kernels/winograd.c). Same shapes and meaning as conv.h; used where conv.h says. */
+/* 3 x 3 convolutions by Winograd's algorithm, in tiles of 4 x 4 output pixels. Of stride 1: F(4 x 4, 3 x 3), a quarter
+ * of the multiplications, for transforms of 6 x 6 input pixels (kernels/winograd.c). Of stride 2 with padding 1: 9/16
+ * of them, for transforms of 9 x 9 (kernels/winograd_strided.c). Same shapes and meaning as conv.h; used where conv.h
+ * says.
+ */
 #ifndef NF_NN_WINOGRAD_H
 #define NF_NN_WINOGRAD_H
 

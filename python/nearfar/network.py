@@ -91,10 +91,10 @@ class Network:
         Of the initial parameters: weights and biases of convolutions and linear layers are uniform in
         +-1 / sqrt(inputs of one output), torch's default; batch normalisation 1 and 0.
     conv_algo : {"auto", "direct", "winograd4"}
-        How convolutions are computed. "winograd4" does those of kernel 3, stride 1, without bias by Winograd's
-        F(4 x 4, 3 x 3), which needs fewer multiplications and rounds a little more (errors of some 2e-6 of the output's
-        root mean square instead of 3e-7), "direct" none, and "auto" those that should be faster that way, a matter of
-        their shapes alone.
+        How convolutions are computed. "winograd4" does those of kernel 3, stride 1 (or 2 with padding 1),
+        without bias by Winograd's algorithm in tiles of 4 x 4, which needs fewer multiplications and rounds a little
+        more (errors of some 2e-6 of the output's root mean square instead of 3e-7), "direct" none, and "auto" those
+        that should be faster that way, a matter of their shapes alone.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ LAYOUTS = ("contiguous", "channels_last")
 
 class Case(NamedTuple):
     encoder: Callable[[], nf.Network]
-    torch_encoder: tuple[str, Any]  # name of the function in torch_models, its second argument
+    torch_encoder: tuple[Any, ...]  # name of the function in torch_models, its arguments after the network
     optimizer: str
     pairs: int
     quick_pairs: int
@@ -44,8 +44,8 @@ class Case(NamedTuple):
 
 WIDTHS = (32, 64, 128)
 CASES = {
-    "convnet": Case(lambda: nf.convnet(WIDTHS), ("convnet", WIDTHS), "AdamW", 256, 16, 7),
-    "resnet18": Case(lambda: nf.resnet(18), ("resnet18", 64), "SGD", 64, 2, 5),
+    "convnet": Case(lambda: nf.convnet(WIDTHS), ("convnet", WIDTHS, CHANNELS), "AdamW", 256, 16, 7),
+    "resnet18": Case(lambda: nf.resnet(18), ("resnet", 18, "small", 64, CHANNELS), "SGD", 64, 2, 5),
 }
 
 
@@ -100,8 +100,8 @@ class Torch:
 
         self.torch, self.layout, self.compiled = torch, layout, compiled
         encoder, head = networks(case)
-        make, setting = CASES[case].torch_encoder
-        torch_encoder = getattr(torch_models, make)(encoder, setting, CHANNELS)
+        make, *setting = CASES[case].torch_encoder
+        torch_encoder = getattr(torch_models, make)(encoder, *setting)
         torch_head = torch_models.projection_head(head, encoder.out_features, HIDDEN, EMBEDDING)
         format_ = torch.channels_last if layout == "channels_last" else torch.contiguous_format
         self.model = torch.nn.Sequential(torch_encoder, torch_head).to(memory_format=format_).train()

@@ -7,17 +7,17 @@ import torch
 from torch import nn
 
 
-class _Block(nn.Module):
-    def __init__(self, inputs, outputs, stride):
+class _Basic(nn.Module):
+    expansion = 1
+
+    def __init__(self, inputs, width, stride):
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = None
-        if stride > 1:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        self.downsample = _shortcut(inputs, width, stride)
 
     def forward(self, x):
         y = self.relu(self.bn1(self.conv1(x)))
@@ -26,23 +26,61 @@ class _Block(nn.Module):
         return self.relu(y)
 
 
-class _ResNet18(nn.Module):
-    """With the stem for small images, and without the classifier."""
+class _Bottleneck(nn.Module):
+    expansion = 4
 
-    def __init__(self, width, in_channels):
+    def __init__(self, inputs, width, stride):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, 3, 1, 1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
         self.relu = nn.ReLU(inplace=True)
-        inputs = width
-        for stage in range(4):
-            outputs = width * 2**stage
-            blocks = [_Block(inputs, outputs, 2 if stage else 1), _Block(outputs, outputs, 1)]
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-            inputs = outputs
+        self.downsample = _shortcut(inputs, 4 * width, stride)
 
     def forward(self, x):
-        x = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        y += x if self.downsample is None else self.downsample(x)
+        return self.relu(y)
+
+
+def _shortcut(inputs, outputs, stride):
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+
+_DEPTHS = {18: (_Basic, (2, 2, 2, 2)), 50: (_Bottleneck, (3, 4, 6, 3))}
+
+
+class _ResNet(nn.Module):
+    """Without the classifier."""
+
+    def __init__(self, depth, stem, width, in_channels):
+        super().__init__()
+        block, counts = _DEPTHS[depth]
+        self.relu = nn.ReLU(inplace=True)
+        if stem == "small":
+            self.conv1 = nn.Conv2d(in_channels, width, 3, 1, 1, bias=False)
+            self.maxpool = nn.Identity()
+        else:
+            self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
+            self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        inputs = width
+        for stage, count in enumerate(counts):
+            blocks = []
+            for i in range(count):
+                blocks.append(block(inputs, width * 2**stage, 2 if stage and not i else 1))
+                inputs = width * 2**stage * block.expansion
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+
+    def forward(self, x):
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return x.mean((2, 3))
 
@@ -52,8 +90,8 @@ def _take_weights(module: nn.Module, network: nf.Network) -> nn.Module:
     return module
 
 
-def resnet18(network: nf.Network, width: int, in_channels: int) -> nn.Module:
-    return _take_weights(_ResNet18(width, in_channels), network)
+def resnet(network: nf.Network, depth: int, stem: str, width: int, in_channels: int) -> nn.Module:
+    return _take_weights(_ResNet(depth, stem, width, in_channels), network)
 
 
 def convnet(network: nf.Network, widths: tuple[int, ...], in_channels: int) -> nn.Module:

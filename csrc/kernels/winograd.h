@@ -1,0 +1,120 @@
+/* What Winograd's transforms have in common: a transform of lines, along one axis of a tile and then along the other,
+ * on vectors of channels. `line(r, d)` makes `to` numbers r of `from` numbers d; the sizes and the line are constants
+ * wherever these are inlined. */
+#ifndef NF_KERNELS_WINOGRAD_H
+#define NF_KERNELS_WINOGRAD_H
+
+#include <stdbool.h>
+
+#include "vector.h"
+
+typedef void (*nf_line)(vreal *r, const vreal *d);
+
+enum { NF_LONGEST_LINE = 9 };
+
+/* v[frequency] of the from x from pixels, each of c channels, channels up to `padded` zero; number j of a row of
+ * channels goes to chunks of `chunk` numbers, `chunk_stride` apart. */
+NF_INLINE void transform_pixels(nf_line line, size_t from, size_t to, float *v, size_t frequency_stride, size_t chunk,
+                                size_t chunk_stride, const float *const *pixels, size_t c, size_t padded) {
+    for (size_t j = 0; j < padded; j += NF_WIDTH) {
+        vreal d[NF_LONGEST_LINE], r[NF_LONGEST_LINE], t[NF_LONGEST_LINE * NF_LONGEST_LINE]; /* t[column][row] */
+        size_t rest = j < c ? c - j : 0;
+        for (size_t row = 0; row < from; row++) {
+            NF_UNROLL
+            for (size_t i = 0; i < from; i++)
+                d[i] = v_load_some(pixels[row * from + i] + (rest ? j : 0), rest);
+            line(r, d);
+            NF_UNROLL
+            for (size_t i = 0; i < to; i++)
+                t[i * from + row] = r[i];
+        }
+        float *out = v + j / chunk * chunk_stride + j % chunk;
+        for (size_t column = 0; column < to; column++) {
+            line(r, t + column * from);
+            NF_UNROLL
+            for (size_t i = 0; i < to; i++)
+                v_store(out + (i * to + column) * frequency_stride, r[i]);
+        }
+    }
+}
+
+/* The to x to pixels, each of k channels, (+)= those of the frequencies m, whose rows are whole vectors. */
+NF_INLINE void transform_frequencies(nf_line line, size_t from, size_t to, float *const *pixels, const float *m,
+                                     size_t frequency_stride, size_t k, bool accumulate) {
+    for (size_t j = 0; j < k; j += NF_WIDTH) {
+        vreal d[NF_LONGEST_LINE], r[NF_LONGEST_LINE], t[NF_LONGEST_LINE * NF_LONGEST_LINE]; /* t[row][column] */
+        size_t rest = k - j;
+        for (size_t column = 0; column < from; column++) {
+            NF_UNROLL
+            for (size_t i = 0; i < from; i++)
+                d[i] = v_load(m + (i * from + column) * frequency_stride + j);
+            line(r, d);
+            NF_UNROLL
+            for (size_t i = 0; i < to; i++)
+                t[i * from + column] = r[i];
+        }
+        for (size_t row = 0; row < to; row++) {
+            line(r, t + row * from);
+            NF_UNROLL
+            for (size_t i = 0; i < to; i++) {
+                float *y = pixels[row * to + i] + j;
+                v_store_some(y, accumulate ? v_add(v_load_some(y, rest), r[i]) : r[i], rest);
+            }
+        }
+    }
+}
+
+/* The 6 x 6 matrices u of the 3 x 3 taps g of n weights; n a multiple of the vector's width. */
+NF_INLINE void transform_taps(nf_line line, float *u, size_t frequency_stride, const float *g, size_t tap_stride,
+                              size_t n) {
+    for (size_t j = 0; j < n; j += NF_WIDTH) {
+        vreal d[9], t[18], r[6]; /* t[column][row] */
+        NF_UNROLL
+        for (size_t i = 0; i < 9; i++)
+            d[i] = v_load(g + i * tap_stride + j);
+        NF_UNROLL
+        for (size_t row = 0; row < 3; row++) {
+            line(r, d + row * 3);
+            NF_UNROLL
+            for (size_t i = 0; i < 6; i++)
+                t[i * 3 + row] = r[i];
+        }
+        NF_UNROLL
+        for (size_t column = 0; column < 6; column++) {
+            line(r, t + column * 3);
+            NF_UNROLL
+            for (size_t i = 0; i < 6; i++)
+                v_store(u + (i * 6 + column) * frequency_stride + j, r[i]);
+        }
+    }
+}
+
+/* The 3 x 3 taps d_g (+)= those of the 6 x 6 matrices d_u. */
+NF_INLINE void transform_matrices(nf_line line, float *d_g, size_t tap_stride, const float *d_u,
+                                  size_t frequency_stride, size_t n, bool accumulate) {
+    for (size_t j = 0; j < n; j += NF_WIDTH) {
+        vreal d[6], t[18], r[3]; /* t[row of the result][column] */
+        size_t rest = n - j;
+        NF_UNROLL
+        for (size_t column = 0; column < 6; column++) {
+            NF_UNROLL
+            for (size_t i = 0; i < 6; i++)
+                d[i] = v_load_some(d_u + (i * 6 + column) * frequency_stride + j, rest);
+            line(r, d);
+            NF_UNROLL
+            for (size_t i = 0; i < 3; i++)
+                t[i * 6 + column] = r[i];
+        }
+        NF_UNROLL
+        for (size_t row = 0; row < 3; row++) {
+            line(r, t + row * 6);
+            NF_UNROLL
+            for (size_t i = 0; i < 3; i++) {
+                float *out = d_g + (row * 3 + i) * tap_stride + j;
+                v_store_some(out, accumulate ? v_add(v_load_some(out, rest), r[i]) : r[i], rest);
+            }
+        }
+    }
+}
+
+#endif
