@@ -27,7 +27,9 @@ if platform.machine() in ("x86_64", "AMD64"):
     INSTRUCTION_SETS["avx512"] = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
 
 # Kernels that serve both precisions are compiled a second time with NF_DOUBLE.
-REAL_KERNELS = [f"csrc/kernels/{name}.c" for name in ("exponential", "margins", "multiply", "rows", "score_tile")]
+REAL_KERNELS = [
+    f"csrc/kernels/{name}.c" for name in ("exponential", "margins", "multiply", "pair_tile", "rows", "score_tile")
+]
 # And so are operations that do.
 REAL_OPERATIONS = sorted(glob.glob("csrc/losses/*.c"))
 

@@ -330,6 +330,110 @@ nf_status nf_lifted_structure_f32(double *loss, float *d_z, const float *z, cons
 nf_status nf_lifted_structure_f64(double *loss, double *d_z, const double *z, const int64_t *labels, int64_t count,
                                   int64_t width, double margin, bool nonzero, bool normalize, nf_reduction reduction);
 
+/* Binary NCE of N queries: a logistic regression of each query's positive and one of each of its negatives,
+ *
+ *     loss_i = log(1 + exp(-s_i)) + sum_{n negative of i} log(1 + exp(s_in)),
+ *     s_i = q_i . k_i / temperature - key_offsets_i,   s_in = q_i . n / temperature - negative_offsets_n.
+ *
+ * With m negatives drawn from a distribution p, offsets are log(m p(k_i)) and log(m p(n)); NULL: zeros. query, key
+ * (samples, width), key_offsets (samples); kind NF_SHARED_NEGATIVES or NF_PAIRED_NEGATIVES, with negatives and their
+ * offsets as for InfoNCE, without the width. Gradients have the shapes of what they belong to and overlap no input.
+ * samples, width >= 1, negative_count >= 0.
+ * Sources: Gutmann and Hyvarinen, "Noise-contrastive estimation", AISTATS 2010; Mikolov et al., "Distributed
+ * representations of words and phrases and their compositionality", NIPS 2013. */
+nf_status nf_nce_f32(double *loss, float *d_query, float *d_key, float *d_negatives, double *d_temperature,
+                     const float *query, const float *key, const float *negatives, const double *key_offsets,
+                     const double *negative_offsets, int64_t samples, int64_t width, int64_t negative_count,
+                     nf_negatives kind, double temperature, bool normalize, nf_reduction reduction);
+nf_status nf_nce_f64(double *loss, double *d_query, double *d_key, double *d_negatives, double *d_temperature,
+                     const double *query, const double *key, const double *negatives, const double *key_offsets,
+                     const double *negative_offsets, int64_t samples, int64_t width, int64_t negative_count,
+                     nf_negatives kind, double temperature, bool normalize, nf_reduction reduction);
+
+/* The same against rows of a bank (bank_count, width), taken as they are and constant for the gradient: the positive of
+ * query i is row indices_i (samples), its negatives rows negative_indices_ij (samples, negative_count), and all offsets
+ * are log_offset. With m negatives, n rows and exp(s) / Z the probability of a row, that is log(Z) + log(m / n).
+ * Errors: as above, indices out of range, rows of the bank that are met and not finite. Source: Wu et al.,
+ * "Unsupervised feature learning via non-parametric instance discrimination", CVPR 2018. */
+nf_status nf_npid_f32(double *loss, float *d_query, double *d_temperature, const float *query, const float *bank,
+                      const int64_t *indices, const int64_t *negative_indices, int64_t samples, int64_t width,
+                      int64_t bank_count, int64_t negative_count, double log_offset, double temperature, bool normalize,
+                      nf_reduction reduction);
+nf_status nf_npid_f64(double *loss, double *d_query, double *d_temperature, const double *query, const double *bank,
+                      const int64_t *indices, const int64_t *negative_indices, int64_t samples, int64_t width,
+                      int64_t bank_count, int64_t negative_count, double log_offset, double temperature, bool normalize,
+                      nf_reduction reduction);
+
+/* How x_i and y_j are scored. */
+typedef enum nf_score {
+    NF_SCORE_DOT,      /* x_i . y_j */
+    NF_SCORE_COSINE,   /* the same of rows scaled to length 1; rows of zeros stay zeros */
+    NF_SCORE_BILINEAR, /* x_i . w y_j */
+    NF_SCORE_DISTANCE, /* -|x_i - y_j|^2 */
+} nf_score;
+
+/* scores (x_count, y_count) of x (x_count, x_width) and y (y_count, y_width). w (x_width, y_width) is for the bilinear
+ * score, else NULL, and both widths are the same. Errors: empty arrays, numbers that are not finite, scores that may
+ * reach 1e300 (float: 1e38). */
+nf_status nf_scores_f32(float *scores, const float *x, const float *y, const float *w, int64_t x_count, int64_t y_count,
+                        int64_t x_width, int64_t y_width, nf_score score);
+nf_status nf_scores_f64(double *scores, const double *x, const double *y, const double *w, int64_t x_count,
+                        int64_t y_count, int64_t x_width, int64_t y_width, nf_score score);
+
+/* d_x, d_y and, unless NULL, d_w, given that of the scores, d_scores (x_count, y_count). Gradients overlap no input. */
+nf_status nf_scores_backward_f32(float *d_x, float *d_y, float *d_w, const float *d_scores, const float *x,
+                                 const float *y, const float *w, int64_t x_count, int64_t y_count, int64_t x_width,
+                                 int64_t y_width, nf_score score);
+nf_status nf_scores_backward_f64(double *d_x, double *d_y, double *d_w, const double *d_scores, const double *x,
+                                 const double *y, const double *w, int64_t x_count, int64_t y_count, int64_t x_width,
+                                 int64_t y_width, nf_score score);
+
+/* What a critic with scores s_ij of N x N pairs is trained for: to tell the N pairs (i, i) from all others. Values of
+ * sample i, of which the loss is the mean: */
+typedef enum nf_objective {
+    NF_SIGMOID,          /* log(1 + exp(-s_ii)) + sum_{j != i} log(1 + exp(s_ij)) */
+    NF_JENSEN_SHANNON,   /* log(1 + exp(-s_ii)) + 1 / (N - 1) sum_{j != i} log(1 + exp(s_ij)) */
+    NF_NWJ,              /* -s_ii + 1 / (N - 1) sum_{j != i} exp(s_ij - 1) */
+    NF_DONSKER_VARADHAN, /* -mean_i s_ii + log( 1 / (N (N - 1)) sum_{i != j} exp(s_ij) ): of all samples together */
+} nf_objective;
+
+/* The loss for scores s_ij = scale score(x_i, y_j) + bias, x (samples, x_width), y (samples, y_width), w as above;
+ * d_log_scale is the derivative with respect to log(scale). scale > 0; samples >= 2, 1 for NF_SIGMOID;
+ * NF_DONSKER_VARADHAN has the mean only. For NF_NWJ scores of different samples must stay below 680 (80 in float32).
+ * Sources: Zhai et al., "Sigmoid loss for language image pre-training", ICCV 2023; Hjelm et al., "Learning deep
+ * representations by mutual information estimation and maximization", ICLR 2019; Nguyen, Wainwright and Jordan,
+ * "Estimating divergence functionals and the likelihood ratio by convex risk minimization", 2010; Donsker and Varadhan
+ * 1983, as in Belghazi et al., "Mutual information neural estimation", ICML 2018. */
+nf_status nf_critic_loss_f32(double *loss, float *d_x, float *d_y, float *d_w, double *d_log_scale, double *d_bias,
+                             const float *x, const float *y, const float *w, int64_t samples, int64_t x_width,
+                             int64_t y_width, nf_objective objective, nf_score score, double scale, double bias,
+                             nf_reduction reduction);
+nf_status nf_critic_loss_f64(double *loss, double *d_x, double *d_y, double *d_w, double *d_log_scale, double *d_bias,
+                             const double *x, const double *y, const double *w, int64_t samples, int64_t x_width,
+                             int64_t y_width, nf_objective objective, nf_score score, double scale, double bias,
+                             nf_reduction reduction);
+
+/* The same of a matrix of scores (samples, samples), below 1e290 in size; d_scores has its shape. */
+nf_status nf_critic_matrix_loss_f32(double *loss, float *d_scores, const float *scores, int64_t samples,
+                                    nf_objective objective, nf_reduction reduction);
+nf_status nf_critic_matrix_loss_f64(double *loss, double *d_scores, const double *scores, int64_t samples,
+                                    nf_objective objective, nf_reduction reduction);
+
+/* Alignment and uniformity of N pairs, x and y (samples, width):
+ *
+ *     loss = alignment mean_i |x_i - y_i|^alpha + uniformity (u(x) + u(y)) / 2,
+ *     u(x) = log( mean_{i < j} exp(-t |x_i - x_j|^2) ).
+ *
+ * samples >= 2; alpha 1..100, t > 0, alignment and uniformity >= 0. Where x_i = y_i alignment has the gradient 0.
+ * Source: Wang and Isola, "Understanding contrastive representation learning through alignment and uniformity on the
+ * hypersphere", ICML 2020. */
+nf_status nf_align_uniform_f32(double *loss, float *d_x, float *d_y, const float *x, const float *y, int64_t samples,
+                               int64_t width, double alpha, double t, double alignment, double uniformity,
+                               bool normalize);
+nf_status nf_align_uniform_f64(double *loss, double *d_x, double *d_y, const double *x, const double *y,
+                               int64_t samples, int64_t width, double alpha, double t, double alignment,
+                               double uniformity, bool normalize);
+
 /* ---- Optimisers: one pass over flat float32 vectors --------------------------------------------------------------
  *
  * `parameters`, `gradients` and the state are vectors of the same length n, element by element in step. The state

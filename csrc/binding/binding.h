@@ -70,6 +70,7 @@ int nf_bind_network(PyObject *module);
 int nf_bind_optim(PyObject *module);
 int nf_bind_losses(PyObject *module);
 int nf_bind_margin_losses(PyObject *module);
+int nf_bind_pair_losses(PyObject *module);
 int nf_bind_measure(PyObject *module);
 int nf_bind_transforms(PyObject *module);
 int nf_bind_photometry(PyObject *module);

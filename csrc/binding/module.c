@@ -18,8 +18,9 @@ static int execute(PyObject *module) {
     }
     nf_blas_init();
     static int (*const parts[])(PyObject *) = {
-        nf_bind_config,  nf_bind_random,     nf_bind_network,    nf_bind_losses,   nf_bind_margin_losses, nf_bind_optim,
-        nf_bind_measure, nf_bind_transforms, nf_bind_photometry, nf_bind_geometry, nf_bind_recipes,
+        nf_bind_config,        nf_bind_random,      nf_bind_network,  nf_bind_losses,
+        nf_bind_margin_losses, nf_bind_pair_losses, nf_bind_optim,    nf_bind_measure,
+        nf_bind_transforms,    nf_bind_photometry,  nf_bind_geometry, nf_bind_recipes,
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i](module) < 0)

@@ -260,6 +260,23 @@ typedef struct nf_raster {
     K(suffix, double, softplus_terms,                                                                                \
       (real * d_thresholds, real * d_x, const real *thresholds, size_t count, const real *x, size_t n))
 
+/* Tiles of the scores of pairs, in NF_REAL_KERNELS. */
+#define NF_PAIR_KERNELS(K, suffix, real)                                                                               \
+    /* pair_tile.c, with `columns` a multiple of 16 and rows `stride` apart, scores s = tile scale + row_offsets[i] +  \
+     * column_offsets[j]: the sums of log(1 + exp(s)) over each row, tile = its derivative, and that summed over rows  \
+     * and columns */                                                                                                  \
+    K(suffix, void, tile_logistic,                                                                                     \
+      (real * row_sums, real * row_weights, real * column_weights, real * tile, size_t rows, size_t columns,           \
+       size_t stride, real scale, const real *row_offsets, const real *column_offsets))                                \
+    /* tile = exp(s - peak), and that summed over rows and columns */                                                  \
+    K(suffix, void, tile_exponential,                                                                                  \
+      (real * row_weights, real * column_weights, real * tile, size_t rows, size_t columns, size_t stride, real scale, \
+       const real *row_offsets, const real *column_offsets, real peak))                                                \
+    /* the largest s */                                                                                                \
+    K(suffix, real, tile_highest,                                                                                      \
+      (const real *tile, size_t rows, size_t columns, size_t stride, real scale, const real *row_offsets,              \
+       const real *column_offsets))
+
 /* K(suffix, return type, name, (arguments)): kernels in both precisions; `real` is float or double. */
 #define NF_REAL_KERNELS(K, suffix, real)                                                                              \
     /* exponential.c: y = exp(x); 0 below the smallest normal number */                                               \
@@ -301,7 +318,8 @@ typedef struct nf_raster {
     K(suffix, void, tile_weights,                                                                                     \
       (real * weights, const real *tile, const real *row_factors, const real *column_factors, size_t rows,            \
        size_t columns, size_t stride))                                                                                \
-    NF_MARGIN_KERNELS(K, suffix, real)
+    NF_MARGIN_KERNELS(K, suffix, real)                                                                                \
+    NF_PAIR_KERNELS(K, suffix, real)
 
 /* Blocks of matrices in multiply.c are padded to multiples of this many rows. */
 #define NF_BLOCK_STEP 48

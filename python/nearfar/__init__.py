@@ -8,7 +8,19 @@ from nearfar.encoders import convnet, convnext, mlp, mobilenet, resnet, resnet9,
 from nearfar.evaluation import evaluate
 from nearfar.gradient_caching import cached_gradients
 from nearfar.heads import projection_head
-from nearfar.losses import dcl, dclw, debiased_nt_xent, info_nce, n_pair, nt_xent, sup_con, triplet
+from nearfar.losses import (
+    align_uniform,
+    clip,
+    dcl,
+    dclw,
+    debiased_nt_xent,
+    info_nce,
+    n_pair,
+    nt_xent,
+    sigmoid_loss,
+    sup_con,
+    triplet,
+)
 from nearfar.methods import SimCLR
 from nearfar.network import Network
 from nearfar.optim import LARS, SGD, AdamW, cosine_schedule, momentum_update
@@ -21,7 +33,9 @@ __all__ = [
     "Network",
     "SimCLR",
     "__version__",
+    "align_uniform",
     "cached_gradients",
+    "clip",
     "convnet",
     "convnext",
     "cosine_schedule",
@@ -49,6 +63,7 @@ __all__ = [
     "save",
     "set_num_threads",
     "show_config",
+    "sigmoid_loss",
     "sup_con",
     "transforms",
     "triplet",

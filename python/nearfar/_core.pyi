@@ -97,6 +97,57 @@ def lifted_structure(
     z: ArrayLike, labels: ArrayLike, margin: float, nonzero: bool, normalize: bool, reduction: int, /
 ) -> tuple[NDArray, NDArray]: ...
 
+# Scores are 0 dot, 1 cosine, 2 bilinear, 3 distance; objectives 0 sigmoid, 1 Jensen-Shannon, 2 NWJ, 3
+# Donsker-Varadhan; reductions 0 mean, 1 sum, 2 none.
+def scores(x: ArrayLike, y: ArrayLike, w: ArrayLike | None, score: int, /) -> NDArray: ...
+def scores_backward(
+    x: ArrayLike, y: ArrayLike, w: ArrayLike | None, d_scores: ArrayLike, score: int, /
+) -> tuple[NDArray, NDArray, NDArray | None]: ...
+def critic_loss(
+    x: ArrayLike,
+    y: ArrayLike,
+    w: ArrayLike | None,
+    objective: int,
+    score: int,
+    scale: float,
+    bias: float,
+    reduction: int,
+    /,
+) -> tuple[NDArray[np.float64], NDArray, NDArray, NDArray | None, float, float]: ...
+def critic_matrix_loss(scores: ArrayLike, objective: int, reduction: int, /) -> tuple[NDArray[np.float64], NDArray]: ...
+def align_uniform(
+    x: ArrayLike,
+    y: ArrayLike,
+    alpha: float,
+    t: float,
+    alignment: float,
+    uniformity: float,
+    normalize: bool,
+    /,
+) -> tuple[float, NDArray, NDArray]: ...
+def nce(
+    query: ArrayLike,
+    key: ArrayLike,
+    negatives: ArrayLike,
+    key_offsets: ArrayLike | None,
+    negative_offsets: ArrayLike | None,
+    temperature: float,
+    normalize: bool,
+    reduction: int,
+    /,
+) -> tuple[NDArray[np.float64], NDArray, NDArray, NDArray, float]: ...
+def npid(
+    query: ArrayLike,
+    bank: ArrayLike,
+    indices: ArrayLike,
+    negatives: ArrayLike,
+    log_offset: float,
+    temperature: float,
+    normalize: bool,
+    reduction: int,
+    /,
+) -> tuple[NDArray[np.float64], NDArray, float]: ...
+
 # transforms
 def resized_crop(
     image: ArrayLike,

@@ -30,8 +30,9 @@ except ImportError as error:
     raise ImportError(f"nearfar.jax needs JAX ({error}): pip install 'nearfar[jax]'") from error
 
 from nearfar import losses
+from nearfar.losses.image_text import CLIP_LOGIT_SCALE, SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
 
-__all__ = ["dcl", "dclw", "info_nce", "nt_xent", "sup_con"]
+__all__ = ["clip", "dcl", "dclw", "info_nce", "nt_xent", "sigmoid_loss", "sup_con"]
 
 
 @dataclass(frozen=True)  # so that JAX can tell equal ones, and compiles once for them
@@ -58,6 +59,19 @@ class _InfoNCE:
             query, key, temperature, negatives=negatives, **options, temperature_gradient=True
         )
         return loss, *gradients
+
+
+@dataclass(frozen=True)
+class _SigmoidLoss:
+    """Its scale takes the place of a temperature, its bias that of one more embedding."""
+
+    normalize: bool
+
+    def __call__(self, logit_scale: float, image: np.ndarray, text: np.ndarray, logit_bias: np.ndarray) -> tuple:
+        loss, (d_image, d_text, d_logit_scale, d_logit_bias) = losses.sigmoid_loss(
+            image, text, logit_scale, logit_bias.item(), normalize=self.normalize
+        )
+        return loss, d_image, d_text, d_logit_bias, d_logit_scale
 
 
 @dataclass(frozen=True)
@@ -361,3 +375,98 @@ def sup_con(z, labels, temperature=0.1, *, positives: str = "out", normalize: bo
         {"z": z},
         {"labels": labels},
     )
+
+
+def _check_pairs(image: Any, text: Any) -> None:
+    if jnp.ndim(image) != 2:
+        raise ValueError(f"image must be (N, D), got shape {jnp.shape(image)}")
+    if jnp.shape(text) != jnp.shape(image):
+        raise ValueError(f"text must have image's shape {jnp.shape(image)}, got {jnp.shape(text)}")
+
+
+def _number(x: Any, name: str) -> jax.Array:
+    """`x` as an array that has a gradient."""
+    x = jnp.asarray(x)
+    if x.shape != ():
+        raise ValueError(f"{name} must be a number, got shape {x.shape}")
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must be real, got dtype {x.dtype}")
+    return x.astype(jnp.result_type(x.dtype, jnp.float32))
+
+
+def clip(image, text, logit_scale=CLIP_LOGIT_SCALE, *, normalize: bool = True) -> jax.Array:
+    """The loss of CLIP, symmetric InfoNCE with a scale that is learned; formula and conventions are in `nearfar.clip`.
+
+    Parameters
+    ----------
+    image, text : array, (N, D)
+        Embeddings; row i of `text` belongs to row i of `image`.
+    logit_scale : float or array, 0-D
+        The logarithm of what cosines are multiplied by; may be traced, and differentiated.
+    normalize : bool
+        Scale rows to length 1 first, so that products are cosines.
+
+    Returns
+    -------
+    array, 0-D
+        The mean over the pairs and both directions, in nats.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If types or shapes are not as said.
+    jax.errors.JaxRuntimeError
+        When the loss runs, if an input holds NaN or infinity.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from nearfar.jax import clip
+    >>> loss, d_logit_scale = jax.value_and_grad(clip, 2)(jnp.eye(4), jnp.eye(4), jnp.log(2.0))
+    >>> round(float(loss), 4), round(float(d_logit_scale), 4)
+    (0.3408, -0.5775)
+    """
+    _check_pairs(image, text)
+    temperature = jnp.exp(-_number(logit_scale, "logit_scale"))
+    return _evaluate(_InfoNCE(True, bool(normalize)), temperature, {"image": image, "text": text})
+
+
+def sigmoid_loss(
+    image,
+    text,
+    logit_scale=SIGLIP_LOGIT_SCALE,
+    logit_bias=SIGLIP_LOGIT_BIAS,
+    *,
+    normalize: bool = True,
+) -> jax.Array:
+    """The loss of SigLIP; formula and conventions are in `nearfar.sigmoid_loss`.
+
+    Parameters
+    ----------
+    image, text, logit_scale, normalize
+        As in `clip`.
+    logit_bias : float or array, 0-D
+        What is added to the scaled products; may be traced, and differentiated.
+
+    Returns
+    -------
+    array, 0-D
+        The mean over the images of the sum over the texts, in nats.
+
+    Raises
+    ------
+    TypeError, ValueError, jax.errors.JaxRuntimeError
+        As `clip`.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from nearfar.jax import sigmoid_loss
+    >>> loss, d_logit_bias = jax.value_and_grad(sigmoid_loss, 3)(jnp.eye(4), jnp.eye(4), jnp.log(10.0), -10.0)
+    >>> round(float(loss), 4), round(float(d_logit_bias), 4)
+    (0.6933, -0.4999)
+    """
+    _check_pairs(image, text)
+    bias = _number(logit_bias, "logit_bias").astype(jnp.result_type(image, text, jnp.float32))
+    embeddings = {"image": image, "text": text, "logit_bias": bias}
+    return _evaluate(_SigmoidLoss(bool(normalize)), _number(logit_scale, "logit_scale"), embeddings)

@@ -32,7 +32,16 @@ except ImportError as error:
 from nearfar import losses
 from nearfar.losses.reductions import reduction_of
 
-__all__ = ["DCLLoss", "DCLWLoss", "InfoNCELoss", "NTXentLoss", "SupConLoss", "TripletLoss"]
+__all__ = [
+    "ClipLoss",
+    "DCLLoss",
+    "DCLWLoss",
+    "InfoNCELoss",
+    "NTXentLoss",
+    "SigLipLoss",
+    "SupConLoss",
+    "TripletLoss",
+]
 
 _HALF = (torch.float16, torch.bfloat16)
 _TYPES = (torch.float32, torch.float64, *_HALF)
@@ -97,20 +106,19 @@ def _prepare(tensor: Any, name: str) -> Tensor:
     return tensor.float() if tensor.dtype in _HALF else tensor
 
 
-def _evaluate(function: Callable, temperature: float | Tensor | None, **embeddings: Tensor) -> Tensor:
-    """The loss by `function`, which gets the arrays of `embeddings` and then the temperature, unless that is None, and
-    returns the loss and the gradient of each."""
+def _evaluate(function: Callable, *scalars: float | Tensor, **embeddings: Tensor) -> Tensor:
+    """The loss by `function`, which gets the arrays of `embeddings` and then those of `scalars`, as a temperature."""
     tensors = {name: _prepare(tensor, name) for name, tensor in embeddings.items()}
     (first, reference), *others = tensors.items()
     for name, tensor in others:
         if tensor.dtype != reference.dtype:
             raise TypeError(f"{name} must have {first}'s dtype {reference.dtype}, got {tensor.dtype}")
-    if isinstance(temperature, Tensor):
-        tensors["temperature"] = _prepare(temperature, "temperature")
-    elif temperature is not None:
-        tensors["temperature"] = torch.tensor(temperature, dtype=torch.float64)
+    numbers = [
+        _prepare(scalar, "temperature") if isinstance(scalar, Tensor) else torch.tensor(scalar, dtype=torch.float64)
+        for scalar in scalars
+    ]
     apply = _uncompiled_apply() if torch.compiler.is_compiling() else _Loss.apply
-    return apply(function, *tensors.values())
+    return apply(function, *tensors.values(), *numbers)
 
 
 _uncompiled = None
@@ -125,18 +133,20 @@ def _uncompiled_apply() -> Callable:
     return _uncompiled
 
 
-def _check_temperature(temperature: float | Tensor) -> float | Tensor:
-    if isinstance(temperature, Tensor):
-        if temperature.numel() != 1:
-            raise ValueError(
-                f"temperature must be a number or a tensor with one element, got shape {tuple(temperature.shape)}"
-            )
-        value = _prepare(temperature, "temperature").item()
-    else:
-        temperature = value = float(temperature)
+def _check_number(scalar: float | Tensor, name: str) -> float | Tensor:
+    """A number, or a tensor with one element."""
+    if not isinstance(scalar, Tensor):
+        return float(scalar)
+    if scalar.numel() != 1:
+        raise ValueError(f"{name} must be a number or a tensor with one element, got shape {tuple(scalar.shape)}")
+    _prepare(scalar, name)
+    return scalar
+
+
+def _check_positive(value: float, name: str) -> float:
     if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"temperature must be finite and > 0, got {value:g}")
-    return temperature
+        raise ValueError(f"{name} must be finite and > 0, got {value:g}")
+    return value
 
 
 def _check_same_shape(tensor: Tensor, name: str, reference: Tensor, first: str) -> None:
@@ -166,7 +176,8 @@ class _LossModule(torch.nn.Module):
 
     def __init__(self, temperature: float | Tensor, normalize: bool):
         super().__init__()
-        self.temperature = _check_temperature(temperature)
+        self.temperature = _check_number(temperature, "temperature")
+        _check_positive(temperature.item() if isinstance(temperature, Tensor) else self.temperature, "temperature")
         self.normalize = bool(normalize)
 
     def _of_views(self, loss_function: Callable, views: Sequence[Tensor], **options: Any) -> Tensor:
@@ -646,10 +657,187 @@ class TripletLoss(torch.nn.Module):
             )
             return loss, (d_z,)
 
-        return _evaluate(function, None, embeddings=embeddings)
+        return _evaluate(function, embeddings=embeddings)
 
     def extra_repr(self) -> str:
         return ", ".join([f"margin={self.margin:g}", *_options(self, "margin")])
+
+
+class _ImageTextLoss(torch.nn.Module):
+    """A loss of images and texts whose scale comes with each call."""
+
+    def __init__(self, world_size: int, normalize: bool):
+        super().__init__()
+        if world_size != 1:
+            raise ValueError(f"world_size must be 1, got {world_size}: negatives come from this process alone")
+        self.normalize = bool(normalize)
+
+    def _of_pairs(self, function: Callable, image: Tensor, text: Tensor, *scalars: float | Tensor) -> Tensor:
+        for name, tensor in ("image_features", image), ("text_features", text):
+            _prepare(tensor, name)
+        _check_same_shape(text, "text_features", image, "image_features")
+        return _evaluate(function, *scalars, image_features=image, text_features=text)
+
+    def extra_repr(self) -> str:
+        return "normalize=True" if self.normalize else ""
+
+
+class ClipLoss(_ImageTextLoss):
+    """The loss of CLIP: InfoNCE of images and texts in both directions, with a scale that is learned.
+
+    Constructor and call are those of open_clip's `ClipLoss`, and so is the value. The formula is in `nearfar.clip`.
+
+    Parameters
+    ----------
+    local_loss, gather_with_grad, cache_labels, rank, use_horovod
+        Taken and not used: they are about several processes, and labels that are not made here.
+    world_size : int
+        Only 1: negatives come from this process alone.
+    normalize : bool
+        Scale features to length 1 first. open_clip's models have done that already.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as said; when called, if tensors differ in shape or type, are not (N, D), not on the CPU
+        or not of floats, or hold NaN or infinity, or `logit_scale` is not above 0.
+
+    See Also
+    --------
+    nearfar.torch : Types of tensors and other things that all modules share.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearfar.torch import ClipLoss
+    >>> image, text = torch.eye(4, requires_grad=True), torch.eye(4)
+    >>> logit_scale = torch.tensor(2.0).log().requires_grad_()
+    >>> loss = ClipLoss()(image, text, logit_scale.exp())
+    >>> loss.backward()
+    >>> round(loss.item(), 4), round(logit_scale.grad.item(), 4)
+    (0.3408, -0.5775)
+    """
+
+    def __init__(
+        self,
+        local_loss: bool = False,
+        gather_with_grad: bool = False,
+        cache_labels: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        use_horovod: bool = False,
+        *,
+        normalize: bool = False,
+    ):
+        super().__init__(world_size, normalize)
+
+    def forward(
+        self, image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor, output_dict: bool = False
+    ) -> Tensor | dict[str, Tensor]:
+        """The mean over the pairs and both directions, in nats.
+
+        Parameters
+        ----------
+        image_features, text_features : Tensor, (N, D)
+            Row i of `text_features` belongs to row i of `image_features`.
+        logit_scale : float or tensor with one element
+            > 0: the factor of the products itself, not its logarithm. A tensor gets its gradient if it requires one.
+        output_dict : bool
+            Return the loss as ``{"contrastive_loss": loss}``.
+
+        Returns
+        -------
+        Tensor, 0-D, or dict
+        """
+        logit_scale = _check_number(logit_scale, "logit_scale")
+
+        def function(image, text, scale):
+            temperature = 1 / _check_positive(scale.item(), "logit_scale")
+            loss, (d_image, d_text, d_temperature) = losses.info_nce(
+                image, text, temperature, symmetric=True, normalize=self.normalize, temperature_gradient=True
+            )
+            return loss, (d_image, d_text, -d_temperature * temperature**2)
+
+        loss = self._of_pairs(function, image_features, text_features, logit_scale)
+        return {"contrastive_loss": loss} if output_dict else loss
+
+
+class SigLipLoss(_ImageTextLoss):
+    """The loss of SigLIP: each pair of an image and a text is a logistic regression of its own.
+
+    Constructor and call are those of open_clip's `SigLipLoss`, and so is the value: the sum over all N x N pairs,
+    divided by N. The formula is in `nearfar.sigmoid_loss`.
+
+    Parameters
+    ----------
+    cache_labels, rank, dist_impl
+        Taken and not used: they are about several processes, and labels that are not made here.
+    world_size : int
+        Only 1: negatives come from this process alone.
+    normalize : bool
+        Scale features to length 1 first. open_clip's models have done that already.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `ClipLoss`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from nearfar.torch import SigLipLoss
+    >>> image, text = torch.eye(4, requires_grad=True), torch.eye(4)
+    >>> logit_bias = torch.tensor(-10.0, requires_grad=True)
+    >>> loss = SigLipLoss()(image, text, 10.0, logit_bias)
+    >>> loss.backward()
+    >>> round(loss.item(), 4), round(logit_bias.grad.item(), 4)
+    (0.6933, -0.4999)
+    """
+
+    def __init__(
+        self,
+        cache_labels: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        dist_impl: str | None = None,
+        *,
+        normalize: bool = False,
+    ):
+        super().__init__(world_size, normalize)
+
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        logit_bias: float | Tensor | None = None,
+        output_dict: bool = False,
+    ) -> Tensor | dict[str, Tensor]:
+        """The mean over the images of the sum over the texts, in nats.
+
+        Parameters
+        ----------
+        image_features, text_features, logit_scale, output_dict
+            As for `ClipLoss`.
+        logit_bias : float or tensor with one element, optional
+            What is added to the scaled products. A tensor gets its gradient if it requires one.
+
+        Returns
+        -------
+        Tensor, 0-D, or dict
+        """
+        logit_scale = _check_number(logit_scale, "logit_scale")
+        logit_bias = _check_number(0.0 if logit_bias is None else logit_bias, "logit_bias")
+
+        def function(image, text, scale, bias):
+            factor = _check_positive(scale.item(), "logit_scale")
+            loss, (d_image, d_text, d_logit_scale, d_logit_bias) = losses.sigmoid_loss(
+                image, text, math.log(factor), bias.item(), normalize=self.normalize
+            )
+            return loss, (d_image, d_text, d_logit_scale / factor, d_logit_bias)
+
+        loss = self._of_pairs(function, image_features, text_features, logit_scale, logit_bias)
+        return {"contrastive_loss": loss} if output_dict else loss
 
 
 def _check_labels(labels: Any, samples: int) -> Tensor:

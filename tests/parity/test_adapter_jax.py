@@ -12,7 +12,7 @@ import nearfar.jax
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from nearfar.jax import dcl, dclw, info_nce, nt_xent, sup_con
+from nearfar.jax import clip, dcl, dclw, info_nce, nt_xent, sigmoid_loss, sup_con
 
 pytestmark = pytest.mark.parity
 
@@ -81,6 +81,44 @@ def test_nt_xent(shape, normalize):
     check_equal(
         ours, lambda z, t: plain_nt_xent(z, t, normalize), random(*shape), 0.5 if normalize else 2.0, tolerance=2e-5
     )
+
+
+def plain_siglip(image, text, logit_scale, logit_bias):
+    logits = jnp.exp(logit_scale) * normalized(image) @ normalized(text).T + logit_bias
+    return -jax.nn.log_sigmoid((2 * jnp.eye(len(image)) - 1) * logits).sum() / len(image)
+
+
+@pytest.mark.parametrize("n, width", [(2, 3), (33, 8)])
+def test_clip_and_sigmoid_loss(n, width):
+    def plain_clip(image, text, logit_scale):
+        return plain_info_nce(image, text, jnp.exp(-logit_scale), symmetric=True)
+
+    inputs = random(n, width), random(n, width, seed=1), 1.7
+    check_equal(clip, plain_clip, *inputs, tolerance=2e-5)
+    check_equal(sigmoid_loss, plain_siglip, *inputs, -3.0, tolerance=2e-5)
+    assert clip(*inputs[:2]).dtype == sigmoid_loss(*inputs[:2]).dtype == jnp.float32
+
+
+def test_image_text_losses_in_float64(x64):
+    inputs = random(7, 4, dtype=np.float64), random(7, 4, seed=1, dtype=np.float64)
+    check_grads(clip, (*inputs, 1.5), 1, ["rev"])
+    check_grads(sigmoid_loss, (*inputs, 1.5, -2.0), 1, ["rev"])
+    assert sigmoid_loss(*inputs, 1, -2).dtype == jnp.float64
+    assert sigmoid_loss(random(7, 4), random(7, 4)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("function", [clip, sigmoid_loss])
+def test_image_text_losses_refuse(function):
+    z = random(4, 3)
+    for arguments, error, message in [
+        ((z[0], z), ValueError, r"image must be \(N, D\), got shape \(3,\)"),
+        ((z, z[:3]), ValueError, r"text must have image's shape \(4, 3\), got \(3, 3\)"),
+        ((z, z, jnp.ones(2)), ValueError, r"logit_scale must be a number, got shape \(2,\)"),
+        ((z, z, 1j), TypeError, "logit_scale must be real"),
+        ((z > 0, z > 0), TypeError, "image must be floats"),
+    ]:
+        with pytest.raises(error, match=message):
+            function(*arguments)
 
 
 def plain_sup_con(z, labels, temperature=0.1, positives="out"):

@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from nearfar.torch import DCLLoss, DCLWLoss, InfoNCELoss, NTXentLoss, SupConLoss, TripletLoss
+from nearfar.torch import (
+    ClipLoss,
+    DCLLoss,
+    DCLWLoss,
+    InfoNCELoss,
+    NTXentLoss,
+    SigLipLoss,
+    SupConLoss,
+    TripletLoss,
+)
 
 pytestmark = pytest.mark.parity
 
@@ -78,6 +87,19 @@ def plain_triplet(z, labels, margin=0.05, smooth=False):
     excess = d[a, p] - d[a, n] + margin
     terms = F.softplus(excess) if smooth else F.relu(excess)
     return terms[terms > 0].mean() if (terms > 0).any() else 0 * terms.sum()
+
+
+def plain_clip(image, text, logit_scale):
+    """As open_clip computes it in one process."""
+    logits, labels = logit_scale * image @ text.T, torch.arange(len(image))
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+
+def plain_siglip(image, text, logit_scale, logit_bias=0.0):
+    """As open_clip computes it in one process."""
+    logits = logit_scale * image @ text.T + logit_bias
+    labels = 2 * torch.eye(len(image), dtype=image.dtype) - 1
+    return -F.logsigmoid(labels * logits).sum() / len(image)
 
 
 def check_equal(criterion, plain, inputs, tolerance):
@@ -182,6 +204,71 @@ def test_dcl_equals_the_paper(sigma, dtype, tolerance):
     check_equal(criterion, lambda a, b: plain_dcl(a, b, 0.3, sigma), inputs, tolerance)
 
 
+def image_and_text(n, width, dtype=torch.float64):
+    """Features of length 1, as open_clip's models give them, and a scale that is a tensor."""
+    image, text = (F.normalize(random(n, width, seed=seed, dtype=dtype), dim=1) for seed in (0, 1))
+    return image, text, torch.tensor(2.3, dtype=dtype).exp()
+
+
+@PRECISIONS
+@pytest.mark.parametrize("n, width", [(1, 3), (2, 3), (17, 8), (64, 33)])
+def test_clip_equals_open_clip(n, width, dtype, tolerance):
+    inputs = image_and_text(n, width, dtype)
+    check_equal(ClipLoss(), plain_clip, inputs, tolerance)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("n, width", [(1, 3), (2, 3), (17, 8), (64, 33)])
+def test_siglip_equals_open_clip(n, width, dtype, tolerance):
+    inputs = *image_and_text(n, width, dtype), torch.tensor(-3.0, dtype=dtype)
+    check_equal(SigLipLoss(), plain_siglip, inputs, tolerance)
+    check_equal(SigLipLoss(), plain_siglip, inputs[:3], tolerance)
+    assert SigLipLoss()(*inputs[:2], 9.97, -3).item() == pytest.approx(plain_siglip(*inputs[:2], 9.97, -3).item())
+
+
+@pytest.mark.parametrize("criterion, plain", [(ClipLoss, plain_clip), (SigLipLoss, plain_siglip)])
+def test_image_text_losses_with_normalisation_and_as_a_dict(criterion, plain):
+    image, text, logit_scale = random(9, 4), random(9, 4, seed=1), torch.tensor(5.0, dtype=torch.float64)
+
+    def normalised(image, text, logit_scale):
+        return plain(F.normalize(image, dim=1), F.normalize(text, dim=1), logit_scale)
+
+    check_equal(criterion(normalize=True), normalised, (image, text, logit_scale), 1e-12)
+    result = criterion()(image, text, logit_scale, output_dict=True)
+    assert list(result) == ["contrastive_loss"]
+    assert result["contrastive_loss"].item() == pytest.approx(plain(image, text, logit_scale).item())
+
+
+def test_a_learned_scale_and_bias():
+    """As open_clip's models hold them: the logarithm of the scale is the parameter."""
+    results = []
+    for criterion in SigLipLoss(), plain_siglip:
+        scale, bias = (torch.nn.Parameter(torch.tensor(x)) for x in (2.3, -10.0))
+        image, text, _ = image_and_text(17, 8, torch.float32)
+        criterion(image, text, scale.exp(), bias).backward()
+        results.append((scale.grad.item(), bias.grad.item()))
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: ClipLoss(world_size=2), ValueError, "world_size must be 1, got 2"),
+        (lambda: ClipLoss()(random(4, 3), random(3, 3), 1.0), ValueError, "text_features must have image_features's"),
+        (lambda: ClipLoss()(random(4), random(4), 1.0), ValueError, r"image_features must be \(N, D\)"),
+        (lambda: ClipLoss()(random(4, 3), random(4, 3), 0.0), ValueError, "logit_scale must be finite and > 0, got 0"),
+        (lambda: SigLipLoss()(random(4, 3), random(4, 3), torch.ones(2)), ValueError, "logit_scale must be a number"),
+        (lambda: SigLipLoss()(random(4, 3), random(4, 3), 1.0, torch.ones(2)), ValueError, "logit_bias must be a numb"),
+        (lambda: SigLipLoss()(random(4, 3), random(4, 3), torch.tensor(1)), TypeError, "logit_scale must be float32"),
+        (lambda: SigLipLoss()(random(4, 3), np.ones((4, 3)), 1.0), TypeError, "text_features must be a torch.Tensor"),
+        (lambda: SigLipLoss()(random(4, 3), random(4, 3).float(), 1.0), TypeError, "dtype torch.float64, got"),
+    ],
+)
+def test_image_text_losses_refuse(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
 @pytest.mark.parametrize("positives", ["out", "in"])
 def test_sup_con_without_labels_is_nt_xent(positives):
     inputs = random(9, 4), random(9, 4, seed=1)
@@ -244,6 +331,8 @@ def test_how_triplet_shows():
         (lambda t: lambda a, b: SupConLoss(t)(a, b, torch.tensor([0, 1, 0, 2, 1])), [(5, 3), (5, 3)]),
         (lambda t: InfoNCELoss(t, negative_mode="paired"), [(5, 3), (5, 3), (5, 2, 3)]),
         (lambda t: InfoNCELoss(t, "sum", symmetric=True, normalize=False), [(5, 3), (5, 3)]),
+        (lambda t: lambda a, b: ClipLoss()(a, b, t), [(5, 3), (5, 3)]),
+        (lambda t: lambda a, b: SigLipLoss()(a, b, t, -2 * t), [(5, 3), (5, 3)]),
     ],
 )
 def test_gradients_by_central_differences(criterion, sizes, shape):
@@ -432,6 +521,23 @@ def test_compilation_goes_around_the_losses():
     assert torch.equal(compiled(*inputs), loss)
     assert not torch._dynamo.utils.counters  # settled: nothing is compiled again
     assert torch.allclose(loss, wanted) and torch.allclose(layer.weight.grad, d_weight)
+
+
+def test_compilation_with_a_learned_scale():
+    layer, scale = torch.nn.Linear(5, 4), torch.nn.Parameter(torch.tensor(1.0))
+    clip, siglip = ClipLoss(), SigLipLoss()
+
+    def step(a, b):
+        return clip(layer(a), layer(b), scale.exp()) + siglip(layer(a), layer(b), scale.exp(), -scale)
+
+    inputs = random(8, 5, dtype=torch.float32), random(8, 5, seed=1, dtype=torch.float32)
+    wanted = step(*inputs)
+    wanted.backward()
+    d_scale, scale.grad = scale.grad, None
+    loss = torch.compile(step, backend="aot_eager")(*inputs)
+    loss.backward()
+    assert torch.allclose(loss, wanted)
+    assert torch.allclose(scale.grad, d_scale)
 
 
 def test_second_derivatives_are_refused():

@@ -144,19 +144,135 @@ def test_sup_con(positives, classes, dtype, tolerance):
     check(nf.sup_con(z, labels, 0.2, positives=positives, temperature_gradient=True), wanted, tolerance)
 
 
-def test_clip_with_a_logit_scale():
-    image, text, logit_scale = random(25, 10), random(25, 10, seed=1), np.float64(1.5)
+@pytest.mark.parametrize("n", [2, 25, 150])
+def test_clip_with_a_logit_scale(n):
+    image, text, logit_scale = random(n, 10), random(n, 10, seed=1), np.float64(1.5)
 
     def clip(image, text, logit_scale):
         logits = logit_scale.exp() * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
-        return (F.cross_entropy(logits, torch.arange(25)) + F.cross_entropy(logits.T, torch.arange(25))) / 2
+        return (F.cross_entropy(logits, torch.arange(n)) + F.cross_entropy(logits.T, torch.arange(n))) / 2
 
     wanted = gradients_by_torch(clip, image, text, logit_scale)
+    check(nf.clip(image, text, 1.5), wanted, 1e-9)
     temperature = np.exp(-logit_scale)
     loss, (d_image, d_text, d_temperature) = nf.info_nce(
         image, text, temperature, symmetric=True, temperature_gradient=True
     )
     check((loss, (d_image, d_text, -temperature * d_temperature)), wanted)
+
+
+@pytest.mark.parametrize("n", [2, 25, 150])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-9), (np.float32, 1e-4)])
+def test_sigmoid_loss(n, dtype, tolerance):
+    """The authors' pseudocode: -sum(log_sigmoid(labels * logits)) / n."""
+
+    def siglip(image, text, logit_scale, logit_bias):
+        logits = F.normalize(image, dim=1) @ F.normalize(text, dim=1).T * logit_scale.exp() + logit_bias
+        labels = 2 * torch.eye(n, dtype=image.dtype) - 1
+        return -F.logsigmoid(labels * logits).sum() / n
+
+    numbers = np.asarray(2.3, dtype), np.asarray(-4.0, dtype)
+    arrays = random(n, 10, dtype=dtype), random(n, 10, seed=1, dtype=dtype)
+    check(nf.sigmoid_loss(*arrays, 2.3, -4.0), gradients_by_torch(siglip, *arrays, *numbers), tolerance)
+
+
+def torch_critic(t, objective):
+    own, others = torch.diagonal(t), t[~torch.eye(len(t), dtype=torch.bool)]
+    if objective == "jsd":
+        return F.softplus(-own).mean() + F.softplus(others).mean()
+    if objective == "nwj":
+        return -own.mean() + (others - 1).exp().mean()
+    return -own.mean() + torch.logsumexp(others, 0) - np.log(len(others))
+
+
+def torch_scores(x, y, score, w=None):
+    if score == "cosine":
+        return F.normalize(x, dim=1) @ F.normalize(y, dim=1).T
+    if score == "distance":
+        return -torch.cdist(x, y).square()
+    return x @ (y if w is None else y @ w.T).T
+
+
+@pytest.mark.parametrize("objective", ["jsd", "nwj", "donsker_varadhan"])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-9), (np.float32, 1e-4)])
+def test_critics(objective, dtype, tolerance):
+    function = getattr(nf.losses, objective)
+    scores = random(40, 40, dtype=dtype)
+    loss, d_scores = function(scores)
+    check((loss, (d_scores,)), gradients_by_torch(lambda t: torch_critic(t, objective), scores), tolerance)
+    x, y, w, t = random(40, 6, dtype=dtype), random(40, 6, seed=1, dtype=dtype), random(6, 6, seed=2, dtype=dtype), 8.0
+    for score, arrays in [("dot", (x, y)), ("cosine", (x, y)), ("distance", (x, y)), ("bilinear", (x, y, w))]:
+
+        def by_torch(x, y, *rest, score=score):
+            *w, t = rest
+            return torch_critic(torch_scores(x, y, score, *w) / t, objective)
+
+        wanted = gradients_by_torch(by_torch, *arrays, np.asarray(t, dtype))
+        options = {"score": score, "temperature": t, "temperature_gradient": True}
+        got = function(x, y, w=w if score == "bilinear" else None, **options)
+        check(got, wanted, 10 * tolerance)
+
+
+@pytest.mark.parametrize("shape", [(30, 6), (20, 30, 6)])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_nce(shape, normalize):
+    """word2vec's negative sampling, and NCE with the noise's probabilities."""
+    arrays = random(20, 6), random(20, 6, seed=1), random(*shape, seed=2)
+    rng = np.random.default_rng(3)
+    log_noise = np.log(rng.uniform(0.01, 1, 20)), np.log(rng.uniform(0.01, 1, shape[:-1]))
+
+    def nce(query, key, negatives, temperature, noise=(0.0, 0.0)):
+        if normalize:
+            query, key, negatives = (F.normalize(x, dim=-1) for x in (query, key, negatives))
+        rule = "nd,kd->nk" if negatives.ndim == 2 else "nd,nkd->nk"
+        positive = (query * key).sum(1) / temperature - noise[0]
+        others = torch.einsum(rule, query, negatives) / temperature - noise[1]
+        return (-F.logsigmoid(positive) - F.logsigmoid(-others).sum(1)).mean()
+
+    options = {"normalize": normalize, "temperature_gradient": True}
+    wanted = gradients_by_torch(nce, *arrays, np.float64(0.7))
+    check(nf.losses.nce(*arrays, 0.7, **options), wanted, 1e-9)
+    noise = [torch.tensor(x + np.log(30)) for x in log_noise]
+    wanted = gradients_by_torch(lambda *x: nce(*x, noise=noise), *arrays, np.float64(0.7))
+    check(nf.losses.nce(*arrays, 0.7, log_noise=log_noise, **options), wanted, 1e-9)
+
+
+def test_npid():
+    """As the authors' code computes it: NCE by probabilities, with 1e-7 added to the denominators."""
+    rng = np.random.default_rng(0)
+    n, m, rows, partition, eps = 12, 40, 200, 900.0, 1e-7
+    bank = F.normalize(torch.tensor(random(rows, 8, seed=1)), dim=1)
+    indices, negatives = rng.integers(rows, size=n), rng.integers(rows, size=(n, m))
+
+    def npid(query, temperature):
+        query = F.normalize(query, dim=1)
+        chosen = bank[np.concatenate([indices[:, None], negatives], axis=1)]
+        p = torch.exp(torch.einsum("nd,nkd->nk", query, chosen) / temperature) / partition
+        noise = 1 / rows
+        positive = torch.log(p[:, 0] / (p[:, 0] + m * noise + eps))
+        others = torch.log(m * noise / (p[:, 1:] + m * noise + eps)).sum(1)
+        return -(positive + others).sum() / n
+
+    query = random(n, 8)
+    wanted = gradients_by_torch(npid, query, np.float64(0.3))
+    arguments = query, bank.numpy(), indices, negatives
+    got = nf.losses.npid(*arguments, partition=partition, temperature=0.3, temperature_gradient=True)
+    check(got, wanted, 1e-4)
+
+
+@pytest.mark.parametrize("alpha, t", [(2, 2), (1, 3)])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-9), (np.float32, 1e-4)])
+def test_align_uniform(alpha, t, dtype, tolerance):
+    """As the authors' README has it."""
+
+    def loss(x, y):
+        x, y = F.normalize(x, dim=1), F.normalize(y, dim=1)
+        uniform = [torch.pdist(z, p=2).pow(2).mul(-t).exp().mean().log() for z in (x, y)]
+        return (x - y).norm(p=2, dim=1).pow(alpha).mean() + 0.7 * sum(uniform) / 2
+
+    arrays = random(60, 9, dtype=dtype), random(60, 9, seed=1, dtype=dtype)
+    got = nf.align_uniform(*arrays, alpha=alpha, t=t, weights=(1, 0.7))
+    check(got, gradients_by_torch(loss, *arrays), tolerance)
 
 
 @pytest.mark.parametrize("sigma", [None, 0.5, 0.1])

@@ -1,6 +1,6 @@
 """Contrastive losses on plain arrays: value and gradient in one call.
 
-Every function returns ``loss, gradients``: by default the mean over anchors in nats, as a float, and arrays shaped like
+Every loss returns ``loss, gradients``: by default the mean over anchors in nats, as a float, and arrays shaped like
 the inputs. The margin losses are means over pairs or triplets of distances instead. Beyond 96 MB no matrix of all
 scores or distances is stored: memory grows with the input, not with its square. Results have the same bits for any
 number of threads.
@@ -48,21 +48,38 @@ info-nce-pytorch, ``InfoNCE`` with negatives, shared ("unpaired") or of each que
     ``info_nce(query, key, T, negatives=negatives)``
 """
 
+from nearfar.losses import scores
+from nearfar.losses.hypersphere import align_uniform
+from nearfar.losses.image_text import clip, sigmoid_loss
 from nearfar.losses.in_batch import info_nce, n_pair
 from nearfar.losses.margin import contrastive, lifted_structure, pair, triplet, triplet_margin
+from nearfar.losses.memory_bank import MemoryBank, npid
+from nearfar.losses.mutual_information import donsker_varadhan, info_nce_bound, jsd, nwj
+from nearfar.losses.noise_contrastive import nce
 from nearfar.losses.supervised import sup_con
 from nearfar.losses.views import dcl, dclw, debiased_nt_xent, nt_xent
 
 __all__ = [
+    "MemoryBank",
+    "align_uniform",
+    "clip",
     "contrastive",
     "dcl",
     "dclw",
     "debiased_nt_xent",
+    "donsker_varadhan",
     "info_nce",
+    "info_nce_bound",
+    "jsd",
     "lifted_structure",
     "n_pair",
+    "nce",
+    "npid",
     "nt_xent",
+    "nwj",
     "pair",
+    "scores",
+    "sigmoid_loss",
     "sup_con",
     "triplet",
     "triplet_margin",
