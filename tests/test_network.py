@@ -1,6 +1,9 @@
 """Networks from Python: architectures, weights by name, copies, and whole networks against their float64 twins."""
 
 import doctest
+import os
+import subprocess
+import sys
 import threading
 
 import nearfar as nf
@@ -379,6 +382,37 @@ def test_summary_tells_the_real_shapes():
         net = nf.Network(stack[:count], (None, None, 3))
         shape = net.forward(images(1, 23, 18, 3)).shape[1:]
         assert f"-> {shape}" in net.summary((23, 18)).splitlines()[0]
+
+
+STEP = """
+import os, sys
+import numpy as np, nearfar as nf
+from nearfar.encoders import *
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+network, size, batch = eval(sys.argv[1]), 24, 96
+x = np.random.default_rng(0).standard_normal((batch, size, size, 3), dtype=np.float32)
+d_y = np.ones((batch, network.out_features), np.float32)
+network.forward(x[:1], training=True)
+network.backward(d_y[:1])
+before = resident()
+network.forward(x, training=True)
+network.backward(d_y)
+print((resident() - before) / network.memory_bytes(batch, shape=(size, size)))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
+@pytest.mark.parametrize(
+    "encoder", ["resnet(18, width=16)", "mobilenet(width=0.5)", "convnext((1, 1), width=48, stem=2)"]
+)
+def test_memory_bytes_is_what_a_step_takes(encoder):
+    done = subprocess.run([sys.executable, "-c", STEP, encoder], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert 0.9 < float(done.stdout) < 1.1
 
 
 def test_memory_bytes():
