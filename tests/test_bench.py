@@ -24,7 +24,7 @@ def run(script, tmp_path, *options):
     return json.loads(out.read_text()), done.stdout
 
 
-@pytest.mark.parametrize(("script", "cases"), [("loss", 2), ("transforms", 18 + 17), ("step", 6), ("encoder", 16)])
+@pytest.mark.parametrize(("script", "cases"), [("loss", 2), ("transforms", 18 + 17), ("step", 6), ("encoder", 22)])
 def test_reports_a_time_for_each_case_and_why_peers_are_missing(script, cases, tmp_path):
     report, text = run(script, tmp_path, "--threads", "2", "--rounds", "1")
     ours = [row for row in report["rows"] if row["contender"] == "nearfar"]

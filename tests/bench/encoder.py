@@ -5,7 +5,8 @@
 For each case "evaluation" is the forward pass with running statistics, and "training" forward and backward with the
 gradients of the parameters, without that of the images. All start from the same weights; the run stops if they do not
 compute the same features. "bound" is the time of all convolutions as direct ones at the sgemm rate; Winograd's
-algorithm does with less, so more than 100 % is possible.
+algorithm does with less, so more than 100 % is possible; depthwise convolutions do not count. "peak MB" is of two
+training steps in a process of its own, beyond images and parameters.
 
 `--batch` takes the place of the cases' own batches: speed against batch. `--layers` prints where a training step's time
 goes, on our side alone: for each convolution the rate of its three passes, counted as a direct one's, as a share of the
@@ -17,7 +18,7 @@ so they are accurate to some percents of the step.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import harness
 import nearfar as nf
@@ -30,17 +31,14 @@ LAYOUTS = ("contiguous", "channels_last")
 
 class Case(NamedTuple):
     encoder: Callable[[], nf.Network]
-    torch_encoder: tuple[Any, ...]  # name of the function in torch_models, its arguments after the network
     size: int
     batch: int
 
 
 def _resnet(depth, size, batch, stem="small", width=64, channels=3):
-    make = lambda: nf.resnet(depth, stem=stem, width=width, in_channels=channels)  # noqa: E731
-    return Case(make, ("resnet", depth, stem, width, channels), size, batch)
+    return Case(lambda: nf.resnet(depth, stem=stem, width=width, in_channels=channels), size, batch)
 
 
-WIDTHS = (32, 64, 128)
 CASES = {
     "resnet18-32": _resnet(18, 32, 128),
     "resnet18-28": _resnet(18, 28, 128, channels=1),
@@ -49,12 +47,19 @@ CASES = {
     "resnet50-32": _resnet(50, 32, 64),
     "resnet50-224": _resnet(50, 224, 8, "imagenet"),
     "resnet18-28-width16": _resnet(18, 28, 256, width=16, channels=1),
-    "convnet-32": Case(lambda: nf.convnet(WIDTHS), ("convnet", WIDTHS, 3), 32, 256),
+    "convnet-32": Case(lambda: nf.convnet((32, 64, 128)), 32, 256),
+    "wide-resnet16-32": Case(lambda: nf.wide_resnet(16, 4), 32, 64),
+    "mobilenet-32": Case(lambda: nf.mobilenet(), 32, 64),
+    "convnext-32": Case(lambda: nf.convnext((2, 2, 2), width=64, stem=2), 32, 64),
 }
 
 
+def channels(case: Case) -> int:
+    return case.encoder().in_shape[2]
+
+
 def images(case: Case, batch: int) -> np.ndarray:
-    shape = (batch, case.size, case.size, case.torch_encoder[-1])
+    shape = (batch, case.size, case.size, channels(case))
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
@@ -82,9 +87,8 @@ class Torch:
 
         self.torch = torch
         format_ = torch.channels_last if layout == "channels_last" else torch.contiguous_format
-        make, *setting = case.torch_encoder
         network = case.encoder()
-        self.model = getattr(torch_models, make)(network, *setting).to(memory_format=format_)
+        self.model = torch_models.encoder(network).to(memory_format=format_)
         self.call = torch.compile(self.model, dynamic=False) if compiled else self.model
         self.x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=format_)
         self.d_v = torch.ones(len(x), network.out_features)
@@ -105,6 +109,11 @@ def make(case: Case, x: np.ndarray, threads: int, contender: str) -> Ours | Torc
     if contender == "nearfar":
         return Ours(case, x)
     return Torch(case, x, threads, contender.split()[-1], "compile" in contender)
+
+
+def training(name: str, batch: int, threads: int, contender: str) -> Callable[[], None]:
+    """What a process of its own runs when its peak memory is measured."""
+    return make(CASES[name], images(CASES[name], batch), threads, contender).train
 
 
 # ---- convolutions of a network ----
@@ -139,7 +148,7 @@ def convolutions(layers: Sequence[nl.Layer], shape: tuple, first: bool = True) -
 
 
 def all_convolutions(case: Case) -> list[Convolution]:
-    return convolutions(case.encoder().layers, (case.size, case.size, case.torch_encoder[-1]))[0]
+    return convolutions(case.encoder().layers, (case.size, case.size, channels(case)))[0]
 
 
 # ---- the comparison ----
@@ -167,7 +176,14 @@ def run_case(name: str, batch: int, options, report) -> None:
     report.compare(f"{title}: evaluation", contenders + absent, rounds, work=batch, bound_seconds=bound)
     contenders = [Contender(who, one.train) for who, one in everyone.items()]
     bound = (forward + backward) / report.sgemm
-    report.compare(f"{title}: training", contenders + absent, rounds, work=batch, bound_seconds=bound)
+    megabytes = {}
+    for who in everyone if not options.quick else ():
+        if "compile" not in who:  # compiling takes memory of its own
+            warm = (name, 2, options.threads, who)
+            megabytes[who] = harness.peak_memory(training, name, batch, options.threads, who, warm=warm)
+    report.compare(
+        f"{title}: training", contenders + absent, rounds, work=batch, bound_seconds=bound, megabytes=megabytes
+    )
 
 
 # ---- the table of layers ----

@@ -18,7 +18,7 @@ views and parameters.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import augmentations
 import harness
@@ -35,7 +35,6 @@ LAYOUTS = ("contiguous", "channels_last")
 
 class Case(NamedTuple):
     encoder: Callable[[], nf.Network]
-    torch_encoder: tuple[Any, ...]  # name of the function in torch_models, its arguments after the network
     optimizer: str
     pairs: int
     quick_pairs: int
@@ -44,8 +43,8 @@ class Case(NamedTuple):
 
 WIDTHS = (32, 64, 128)
 CASES = {
-    "convnet": Case(lambda: nf.convnet(WIDTHS), ("convnet", WIDTHS, CHANNELS), "AdamW", 256, 16, 7),
-    "resnet18": Case(lambda: nf.resnet(18), ("resnet", 18, "small", 64, CHANNELS), "SGD", 64, 2, 5),
+    "convnet": Case(lambda: nf.convnet(WIDTHS), "AdamW", 256, 16, 7),
+    "resnet18": Case(lambda: nf.resnet(18), "SGD", 64, 2, 5),
 }
 
 
@@ -100,8 +99,7 @@ class Torch:
 
         self.torch, self.layout, self.compiled = torch, layout, compiled
         encoder, head = networks(case)
-        make, *setting = CASES[case].torch_encoder
-        torch_encoder = getattr(torch_models, make)(encoder, *setting)
+        torch_encoder = torch_models.encoder(encoder)
         torch_head = torch_models.projection_head(head, encoder.out_features, HIDDEN, EMBEDDING)
         format_ = torch.channels_last if layout == "channels_last" else torch.contiguous_format
         self.model = torch.nn.Sequential(torch_encoder, torch_head).to(memory_format=format_).train()

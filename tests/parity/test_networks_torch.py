@@ -4,6 +4,7 @@ import nearfar as nf
 import numpy as np
 import pytest
 import torch
+from bench import torch_models
 from reference import nn as twin
 from torch import nn
 
@@ -378,46 +379,6 @@ def test_twenty_steps(optimizer, options, torchs):
 # ---- encoders made of other layers, module by module ----
 
 
-class ChannelNorm(nn.LayerNorm):
-    """Over the channels of (N, C, H, W), or of (N, C)."""
-
-    def forward(self, x):
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
-
-
-class Sum(nn.Sequential):
-    def forward(self, x):
-        return x + super().forward(x)
-
-
-def as_torch(layers, channels):
-    """The same list of layers as torch modules with the same names, and the number of channels behind it."""
-    modules = []
-    for layer in layers:
-        kind = type(layer).__name__
-        if kind == "Conv":
-            size = (layer.kernel, layer.stride, layer.padding)
-            modules.append(nn.Conv2d(channels, layer.out_channels, *size, bias=layer.bias))
-            channels = layer.out_channels
-        elif kind == "DepthwiseConv":
-            size = (layer.kernel, layer.stride, layer.padding)
-            modules.append(nn.Conv2d(channels, channels, *size, groups=channels, bias=layer.bias))
-        elif kind == "BatchNorm":
-            modules.append(nn.BatchNorm2d(channels))
-        elif kind == "LayerNorm":
-            modules.append(ChannelNorm(channels, layer.eps))
-        elif kind == "GlobalAveragePool":
-            modules.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-        elif kind == "MaxPool":
-            modules.append(nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
-        elif kind == "Residual":
-            assert not layer.shortcut
-            modules.append(Sum(*as_torch(layer.body, channels)[0]))
-        else:
-            modules.append({"ReLU": nn.ReLU, "GELU": nn.GELU, "SiLU": nn.SiLU}[kind]())
-    return modules, channels
-
-
 @pytest.mark.parametrize(
     "encoder, size",
     [
@@ -425,14 +386,14 @@ def as_torch(layers, channels):
         (lambda: nf.mobilenet(width=0.25, stem="imagenet"), 64),
         (lambda: nf.convnext((1, 2, 1), width=12, stem=2), 16),
         (lambda: nf.resnet9(width=8), 16),
+        (lambda: nf.wide_resnet(10, 1), 16),
         (lambda: nf.Network([nf.layers.Conv(8, 3), nf.layers.SiLU(), nf.layers.DepthwiseConv(5, 2)], (9, 9, 3)), 9),
     ],
-    ids=["mobilenet", "mobilenet-imagenet", "convnext", "resnet9", "silu"],
+    ids=["mobilenet", "mobilenet-imagenet", "convnext", "resnet9", "wide_resnet", "silu"],
 )
 def test_other_encoders(encoder, size):
     ours = encoder()
-    theirs = nn.Sequential(*as_torch(ours.layers, 3)[0]).double().train()
-    theirs.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in ours.state_dict().items()})
+    theirs = torch_models.encoder(ours).double().train()
     x = np.random.default_rng(0).normal(size=(6, size, size, 3)).astype(np.float32)
     y = ours.forward(x, training=True)
     wanted = theirs(torch.from_numpy(x).double().permute(0, 3, 1, 2))
