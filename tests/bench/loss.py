@@ -1,12 +1,13 @@
 """Contrastive losses, value and gradient: nearfar against plain torch, lightly and pytorch-metric-learning.
 
-    python tests/bench/loss.py [--quick] [--threads N] [--widths 64 128] [--large]
+    python tests/bench/loss.py [--quick] [--threads N] [--losses nt_xent ...] [--widths 64 128] [--large]
 
 NT-Xent and symmetric InfoNCE over N pairs of D numbers, temperature 0.2, float32, rows normalised. "bound" is the time
 of 4 n^2 D flops (n = 2N; symmetric InfoNCE: 8 N^2 D) at the sgemm rate: the similarity tiles twice and the gradient
 once, each by symmetry for half of them. Where there is room to keep the tiles' exponentials, the second time is saved,
 and more than 100 % is possible. Plain torch is what most training codes have: normalise, one product, cross-entropy,
-autograd. --large has NT-Xent at sizes where one matrix of scores would take 17 and 69 GB, without peers.
+autograd. The other losses are timed at D = 128, without a bound: labelled ones of N rows in classes of 8, the rest of
+N pairs. --large has NT-Xent at sizes where one matrix of scores would take 17 and 69 GB, without peers.
 """
 
 import harness
@@ -18,6 +19,11 @@ TEMPERATURE = 0.2
 WIDTHS = (64, 100, 128, 512)  # 100: no multiple of a vector
 SIZES = (256, 1024, 4096, 8192)
 LARGE = (32768, 65536)
+OTHER_SIZES = (256, 1024, 4096)
+OTHER_WIDTH = 128
+CLASS_SIZE = 8
+MARGINS = {"triplet": 0.2, "lifted_structure": 1.0}
+SCALE, BIAS = 2.3, -4.0  # of CLIP and of the sigmoid loss
 
 
 def embeddings(pairs: int, width: int) -> np.ndarray:
@@ -40,6 +46,35 @@ def nearfar_info_nce(pairs, width, threads):
     nf.set_num_threads(threads)
     query, key = embeddings(pairs, width)
     return lambda: nf.info_nce(query, key, TEMPERATURE, symmetric=True)
+
+
+def labelled(count: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, D) and (N,): rows of a class near each other."""
+    random = np.random.default_rng(0)
+    labels = np.arange(count) % max(count // CLASS_SIZE, 1)
+    z = random.standard_normal((count, width), dtype=np.float32)
+    return z[labels] + 0.7 * random.standard_normal((count, width), dtype=np.float32), labels
+
+
+def nearfar_of_pairs(count, width, threads, loss):
+    nf.set_num_threads(threads)
+    x, y = z = embeddings(count, width)
+    return {
+        "dcl": lambda: nf.dcl(z, TEMPERATURE),
+        "clip": lambda: nf.clip(x, y, SCALE),
+        "sigmoid": lambda: nf.sigmoid_loss(x, y, SCALE, BIAS),
+        "align_uniform": lambda: nf.align_uniform(x, y),
+    }[loss]
+
+
+def nearfar_of_labels(count, width, threads, loss, mining=None):
+    nf.set_num_threads(threads)
+    z, labels = labelled(count, width)
+    return {
+        "sup_con": lambda: nf.sup_con(z, labels, TEMPERATURE),
+        "triplet": lambda: nf.triplet(z, labels, MARGINS["triplet"], mining=mining),
+        "lifted_structure": lambda: nf.losses.lifted_structure(z, labels, MARGINS["lifted_structure"]),
+    }[loss]
 
 
 # ---- peers: each returns a call that computes the loss and leaves the gradient ----
@@ -86,6 +121,47 @@ def metric_learning_nt_xent(pairs, width, threads):
     return _with_gradient(loss, [a.requires_grad_(), b.requires_grad_()])
 
 
+def torch_of_pairs(count, width, threads, loss):
+    harness.set_up_torch(threads)
+    import torch_losses
+
+    z = embeddings(count, width)
+    arrays = [z.reshape(2 * count, width)] if loss == "dcl" else [*z]
+    numbers = {"clip": [SCALE], "sigmoid": [SCALE, BIAS]}.get(loss, [])
+    leaves = _leaves(*arrays, *(np.asarray(number, np.float32) for number in numbers))
+    constants = [TEMPERATURE] if loss == "dcl" else []
+    return _with_gradient(lambda *x: getattr(torch_losses, loss)(*x, *constants), leaves)
+
+
+def torch_of_labels(count, width, threads, loss, *mining):
+    harness.set_up_torch(threads)
+    import torch
+    import torch_losses
+
+    z, labels = labelled(count, width)
+    labels = torch.from_numpy(labels)
+    constant = MARGINS.get(loss, TEMPERATURE)
+    return _with_gradient(lambda x: getattr(torch_losses, loss)(x, labels, constant, *mining), _leaves(z))
+
+
+def metric_learning_of_labels(count, width, threads, loss, mining=None):
+    harness.set_up_torch(threads)
+    import torch
+    from pytorch_metric_learning import distances, losses, miners, reducers
+
+    distance = distances.LpDistance(power=2)
+    mean = reducers.MeanReducer()
+    value = (
+        losses.SupConLoss(TEMPERATURE)
+        if loss == "sup_con"
+        else losses.TripletMarginLoss(MARGINS["triplet"], distance=distance, reducer=mean)
+    )
+    miner = miners.BatchHardMiner(distance=distance) if mining == "hard" else lambda z, labels: None
+    z, labels = labelled(count, width)
+    labels = torch.from_numpy(labels)
+    return _with_gradient(lambda x: value(x, labels, miner(x, labels)), _leaves(z))
+
+
 def _leaves(*arrays):
     import torch
 
@@ -122,6 +198,33 @@ LOSSES = {
 }
 
 
+def _of_pairs(loss):
+    return ("nearfar", None, None, nearfar_of_pairs, (loss,)), ("torch eager", "torch", None, torch_of_pairs, (loss,))
+
+
+def _of_labels(*loss, largest=None):
+    """`largest`: the largest N for pytorch-metric-learning; 0 if it has no such loss."""
+    entries = (
+        ("nearfar", None, None, nearfar_of_labels, loss),
+        ("torch eager", "torch", None, torch_of_labels, loss),
+        ("pytorch-metric-learning", "pytorch_metric_learning", largest, metric_learning_of_labels, loss),
+    )
+    return entries[:2] if largest == 0 else entries
+
+
+OTHER_LOSSES = {
+    "sup_con": _of_labels("sup_con"),
+    "dcl": _of_pairs("dcl"),
+    "triplet hard": _of_labels("triplet", "hard"),
+    "triplet semi-hard": _of_labels("triplet", "semi_hard", largest=0),
+    "triplet all": _of_labels("triplet", "all", largest=256),
+    "lifted_structure": _of_labels("lifted_structure", largest=0),
+    "sigmoid": _of_pairs("sigmoid"),
+    "align_uniform": _of_pairs("align_uniform"),
+    "clip": _of_pairs("clip"),
+}
+
+
 def flops(loss: str, pairs: int, width: int) -> float:
     return 4 * (2 * pairs) ** 2 * width if loss == "nt_xent" else 8 * pairs**2 * width
 
@@ -130,7 +233,7 @@ def check(contenders) -> None:
     """All contenders must agree on the loss, or they are not doing the same."""
     losses = {name: float(run()[0]) for name, run in contenders if not isinstance(run, str)}
     for name, loss in losses.items():
-        if abs(loss - losses["nearfar"]) > 1e-4:
+        if abs(loss - losses["nearfar"]) > 1e-4 * max(1, abs(loss)):
             raise SystemExit(f"{name} computes another loss: {loss}, nearfar {losses['nearfar']}")
 
 
@@ -157,7 +260,7 @@ def compare(report, options, loss, entries, pairs, width):
         contenders,
         options.rounds or (2 if options.quick else 7 if pairs <= 1024 else 5 if pairs < LARGE[0] else 1),
         work=pairs,
-        bound_seconds=flops(loss, pairs, width) / report.sgemm,
+        bound_seconds=flops(loss, pairs, width) / report.sgemm if loss in LOSSES else None,
         megabytes=megabytes,
     )
 
@@ -165,8 +268,15 @@ def compare(report, options, loss, entries, pairs, width):
 def main():
     options = harness.arguments(
         __doc__,
-        widths={"type": int, "nargs": "+", "default": WIDTHS, "help": f"D of the cases (default: {WIDTHS})"},
-        sizes={"type": int, "nargs": "+", "default": SIZES, "help": f"N of the cases (default: {SIZES})"},
+        widths={"type": int, "nargs": "+", "help": f"D of the first two (default: {WIDTHS})"},
+        sizes={"type": int, "nargs": "+", "help": f"N (default: {SIZES}, others {OTHER_SIZES})"},
+        losses={
+            "nargs": "+",
+            "default": [*LOSSES, *OTHER_LOSSES],
+            "choices": [*LOSSES, *OTHER_LOSSES],
+            "metavar": "NAME",
+            "help": f"which (default: all): {', '.join([*LOSSES, *OTHER_LOSSES])}",
+        },
         large={"action": "store_true", "help": f"NT-Xent with N of {LARGE}, D = 128, nearfar alone: minutes"},
     )
     report = harness.Report("loss", options)
@@ -174,10 +284,13 @@ def main():
         for pairs in LARGE:
             compare(report, options, "nt_xent", LOSSES["nt_xent"][:1], pairs, 128)
     else:
-        for loss, entries in LOSSES.items():
-            for width in (128,) if options.quick else options.widths:
-                for pairs in (256,) if options.quick else options.sizes:
-                    compare(report, options, loss, entries, pairs, width)
+        for loss in options.losses:
+            other = loss in OTHER_LOSSES
+            widths = (OTHER_WIDTH,) if other else options.widths or WIDTHS
+            sizes = options.sizes or (OTHER_SIZES if other else SIZES)
+            for width in (128,) if options.quick else widths:
+                for pairs in (256,) if options.quick else sizes:
+                    compare(report, options, loss, (LOSSES | OTHER_LOSSES)[loss], pairs, width)
     report.write()
 
 
