@@ -25,6 +25,7 @@ typedef struct problem {
     double sigma; /* decoupled: of the weights; infinite: all are 1 */
     real *d_z;
     double *negative_logs, *positive_logs, *all_logs; /* (anchors): log R, log T, log(R + T) */
+    double *means;                                    /* (anchors): of the positives' scores */
     double *values;                                   /* (anchors): the losses, later <z_i, dz_i> */
     double *weights;                                  /* (samples): decoupled */
     void *memory;
@@ -52,6 +53,7 @@ static void value_of_anchor(problem *p, int64_t i) {
         sum += exp(s - highest);
         mean += s / (double)(p->views - 1);
     }
+    p->means[i] = mean;
     if (p->decoupled) {
         p->all_logs[i] = p->negative_logs[i];
         p->values[i] = p->negative_logs[i] - p->weights[i % p->samples] * mean;
@@ -78,7 +80,7 @@ static void gradient_of_anchor(problem *p, int64_t i) {
     for (int64_t j = i % p->samples; j < p->anchors; j += p->samples) {
         if (j == i)
             continue;
-        double s = score(p, i, j);
+        double s = p->views == 2 ? p->means[i] : score(p, i, j);
         real slope = (real)(positive_slope(p, i, s) + positive_slope(p, j, s));
         nf_kernel->NF_REAL(row_add_scaled)(d_z, p->rows.z + j * stride, slope, (size_t)width);
     }
@@ -154,11 +156,12 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
 
 /* Everything up to the log-sums of the negatives, after which it is known whether this precision will do. */
 static nf_status prepare(problem *p, const real *z, int64_t width, bool normalize) {
-    NF_TRY(nf_alloc(&p->memory, (size_t)(4 * p->anchors + p->samples) * sizeof(double)));
+    NF_TRY(nf_alloc(&p->memory, (size_t)(5 * p->anchors + p->samples) * sizeof(double)));
     p->negative_logs = p->memory;
     p->positive_logs = p->negative_logs + p->anchors;
     p->all_logs = p->positive_logs + p->anchors;
-    p->values = p->all_logs + p->anchors;
+    p->means = p->all_logs + p->anchors;
+    p->values = p->means + p->anchors;
     p->weights = p->values + p->anchors;
     NF_TRY(NF_REAL(nf_rows_open)(&p->rows, "z", z, p->anchors, width, normalize));
     NF_TRY(NF_REAL(nf_tiles_open)(&p->tiles, &p->rows, &p->rows, p->samples, p->temperature));

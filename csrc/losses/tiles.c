@@ -75,10 +75,22 @@ static int64_t block_size(int64_t count, int64_t width) {
     return block;
 }
 
+static void clear_gradients(real *d_z, int64_t first, int64_t count, int64_t stride) {
+    int64_t end = smaller(first + NF_BLOCK_STEP, NF_REAL(nf_rows_room)(count));
+    if (first < end)
+        memset(d_z + first * stride, 0, (size_t)((end - first) * stride) * sizeof(real));
+}
+
+/* Packs some columns, and clears gradients. */
 static void pack_task(void *context, int64_t task, int worker) {
     (void)worker;
     const nf_tiles *tiles = context;
     int64_t first = task * NF_BLOCK_STEP;
+    clear_gradients(tiles->d_columns, first, tiles->column_count, tiles->stride);
+    if (!symmetric(tiles))
+        clear_gradients(tiles->d_rows, first, tiles->row_count, tiles->stride);
+    if (first >= tiles->column_count)
+        return;
     nf_kernel->NF_REAL(pack_rows)(tiles->packed + first * tiles->width, tiles->columns + first * tiles->stride,
                                   (size_t)tiles->stride, (size_t)smaller(NF_BLOCK_STEP, tiles->column_count - first),
                                   (size_t)tiles->width);
@@ -103,7 +115,8 @@ static nf_status open_kept(nf_tiles *tiles) {
         return NF_OK;
     void *memory;
     tiles->kept_count = smaller(count, most);
-    NF_TRY(nf_alloc(&memory, (size_t)(tiles->kept_count * tile_bytes)));
+    tiles->kept_bytes = (size_t)(tiles->kept_count * tile_bytes);
+    NF_TRY(nf_scratch_alloc(&memory, tiles->kept_bytes));
     tiles->kept = memory;
     return NF_OK;
 }
@@ -138,12 +151,12 @@ nf_status NF_REAL(nf_tiles_open)(nf_tiles *tiles, const nf_rows *rows, const nf_
     tiles->d_rows = symmetric(tiles) ? tiles->d_columns : tiles->d_columns + column_room * stride;
     tiles->worker_memory = (char *)tiles->memory + bytes;
     NF_TRY(open_kept(tiles));
-    return nf_parallel(pack_task, tiles, column_room / NF_BLOCK_STEP, NF_MAX_THREADS);
+    return nf_parallel(pack_task, tiles, larger(row_room, column_room) / NF_BLOCK_STEP, NF_MAX_THREADS);
 }
 
 void NF_REAL(nf_tiles_close)(nf_tiles *tiles) {
     nf_free(tiles->memory);
-    nf_free(tiles->kept);
+    nf_scratch_free(tiles->kept, tiles->kept_bytes);
 }
 
 /* ---- Which tile when ---- */
@@ -479,16 +492,15 @@ static void take_factors(const nf_tiles *tiles, real *factors, const double *log
 nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, const double *column_logs) {
     int64_t row_room = NF_REAL(nf_rows_room)(tiles->row_count);
     int64_t column_room = NF_REAL(nf_rows_room)(tiles->column_count);
-    memset(tiles->d_columns, 0, (size_t)(column_room * tiles->stride) * sizeof(real));
-    if (!symmetric(tiles))
-        memset(tiles->d_rows, 0, (size_t)(row_room * tiles->stride) * sizeof(real));
     if (!tiles->first && term_count(tiles, 0) == 0)
         return NF_OK;
     void *memory;
     NF_TRY(nf_alloc(&memory, (size_t)(row_room + column_room) * sizeof(real)));
     real *row_factors = memory, *column_factors = row_factors + row_room;
     take_factors(tiles, row_factors, row_logs, tiles->row_count);
-    if (column_logs)
+    if (column_logs == row_logs)
+        column_factors = row_factors;
+    else if (column_logs)
         take_factors(tiles, column_factors, column_logs, tiles->column_count);
     pass p = {.tiles = tiles,
               .run = tiles->spread ? weigh_spread_tile : weigh_tile,
