@@ -121,6 +121,29 @@ static void test_interrupt(void) {
     CHECK(run == 30);
 }
 
+/* ---- Scratch memory ---- */
+
+static void test_scratch(void) {
+    const size_t large = 40 << 20;
+    void *first, *second;
+    CHECK(nf_scratch_alloc(&first, large) == NF_OK);
+    nf_scratch_free(first, large);
+    nf_alloc_fail_at(1);
+    CHECK(nf_scratch_alloc(&second, large) == NF_NO_MEMORY && !second);
+    CHECK(nf_scratch_alloc(&first, large) == NF_OK);
+    CHECK(nf_scratch_alloc(&second, large) == NF_OK && second != first);
+    nf_scratch_free(second, large);
+    CHECK(nf_scratch_alloc(&second, large + 1) == NF_OK && second != first);
+    ((char *)second)[large] = 1;
+    nf_scratch_free(second, large + 1);
+    nf_scratch_free(first, large);
+    CHECK(nf_scratch_alloc(&second, large) == NF_OK && second == first); /* the one that was given back last */
+    nf_scratch_free(second, large);
+    nf_scratch_free(NULL, large);
+    CHECK(nf_scratch_alloc(&first, 1) == NF_OK);
+    nf_scratch_free(first, 1);
+}
+
 /* ---- Bad values ---- */
 
 static void test_limits(void) {
@@ -148,6 +171,7 @@ static void test_limits(void) {
 
 int main(void) {
     CHECK(nf_set_num_threads(4) == NF_OK);
+    test_scratch();
     test_limits();
     test_interrupt();
     pthread_t callers[CALLERS], changer;
