@@ -164,7 +164,7 @@ void nf_view_crop(nf_view *view, nf_box box, nf_extent out, nf_interpolation int
 }
 
 static nf_status check_size(int64_t height, int64_t width, nf_interpolation interpolation) {
-    NF_TRY(nf_check_out_size(height, width, "size"));
+    NF_TRY(nf_check_size(height, width, "size"));
     return nf_check_interpolation(interpolation);
 }
 
@@ -280,15 +280,11 @@ static nf_status check_resize(const nf_transform *transform) {
 static nf_status plan_resize(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
     (void)channels;
     *out = resized(transform, in);
-    return nf_check_out_size(out->height, out->width, "the resized image");
+    return nf_check_size(out->height, out->width, "the resized image");
 }
 
 static size_t resize_scratch_size(const nf_transform *transform, nf_extent in, int64_t channels) {
     return nf_crop_scratch_size(in, channels, resized(transform, in));
-}
-
-static void draw_nothing(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
-    (void)record, (void)transform, (void)in, (void)random;
 }
 
 static void apply_resize(nf_view *view, const nf_transform *transform, const void *record) {
@@ -302,6 +298,6 @@ const nf_transform_type nf_resize_type = {.draw_size = 0,
                                           .check = check_resize,
                                           .plan = plan_resize,
                                           .scratch_size = resize_scratch_size,
-                                          .draw = draw_nothing,
+                                          .draw = nf_draw_nothing,
                                           .check_draw = nf_check_any_draw,
                                           .apply = apply_resize};
