@@ -578,7 +578,7 @@ def test_bad_margins(name, keywords, error, message):
         (
             lambda: losses.pair(GOOD, GOOD[:3], LABELS),
             ValueError,
-            r"b must have the shape of a, \(4, 3\), got \(3, 3\)",
+            r"a and b must have the same shape, got \(4, 3\) and \(3, 3\)",
         ),
         (lambda: losses.pair(GOOD[0], GOOD, LABELS), ValueError, "a must have 2 dimensions, got 1"),
         (lambda: losses.pair(GOOD[:0], GOOD[:0], np.zeros(0, int)), ValueError, "a and b must have at least one row"),
@@ -605,7 +605,7 @@ def test_bad_margins(name, keywords, error, message):
         ),
         (lambda: losses.pair(5, GOOD, LABELS, form="chopra"), ValueError, "a must have 2 dimensions, got 0"),
         (lambda: losses.pair(GOOD * 1e155, GOOD, LABELS, normalize=False), ValueError, "a must have rows shorter than"),
-        (lambda: losses.triplet_margin(GOOD, GOOD, GOOD[:, :2]), ValueError, "negative must have the shape of anchor"),
+        (lambda: losses.triplet_margin(GOOD, GOOD, GOOD[:, :2]), ValueError, "anchor and negative must have the same"),
         (lambda: losses.triplet_margin(GOOD, GOOD, None), (TypeError, ValueError), "negative"),
         (lambda: losses.triplet_margin(GOOD, GOOD, GOOD, -1.0), ValueError, "margin must be >= 0 and at most 1e30"),
         (lambda: losses.triplet_margin(GOOD[:, :0], *[GOOD[:, :0]] * 2), ValueError, "at least one row and one column"),

@@ -190,8 +190,8 @@ LABELS = [0, 0, 1, 1]
 @pytest.mark.parametrize(
     "arguments, keywords, error, message",
     [
-        ((GOOD, LABELS[:3]), {}, ValueError, "labels must have one label for each of 4 samples of z, got 3"),
-        ((np.ones((2, 4, 3)), LABELS * 2), {}, ValueError, "one label for each of 4 samples of z, got 8"),
+        ((GOOD, LABELS[:3]), {}, ValueError, "labels must have one element for each of 4 samples of z, got 3"),
+        ((np.ones((2, 4, 3)), LABELS * 2), {}, ValueError, "one element for each of 4 samples of z, got 8"),
         ((GOOD, [LABELS]), {}, ValueError, "labels must have 1 dimension"),
         ((GOOD[0], LABELS), {}, ValueError, "z must have 2 to 3 dimensions, got 1"),
         ((GOOD[:0], []), {}, (ValueError, TypeError), "labels|at least one row"),

@@ -1,8 +1,8 @@
 /* All pairs of a labelled batch. The mean is over the pairs that are not 0, so that their number has to be known before
  * there are slopes: two passes. */
 #include "distances.h"
+#include "precision.h"
 #include "reduction.h"
-#include "widen.h"
 
 #include <string.h>
 
@@ -85,12 +85,10 @@ nf_status NF_REAL(nf_contrastive)(double *loss, real *d_z, const real *z, const 
     nf_free(memory);
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double) {
-        nf_wide wide;
-        status = nf_widen(&wide, z, count * width);
-        if (status == NF_OK)
-            status = nf_contrastive_f64(loss, wide.d_z, wide.z, labels, count, width, positive_margin, negative_margin,
-                                        normalize, reduction);
-        nf_narrow(&wide, d_z, status);
+        nf_wide wide = {.from = {z}, .to = {d_z}, .size = {count * width}};
+        NF_TRY(nf_wide_open(&wide));
+        return nf_wide_close(&wide, nf_contrastive_f64(loss, wide.d[0], wide.x[0], labels, count, width,
+                                                       positive_margin, negative_margin, normalize, reduction));
     }
 #else
     (void)need_double;

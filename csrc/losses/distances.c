@@ -4,10 +4,10 @@
 #include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
+#include "classes.h"
 #include "reduction.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const int64_t group_bytes = 16 << 20;
@@ -23,45 +23,15 @@ static const double close_part = 0x1p-6;
 static const double too_close_part = 0x1p-16;
 #endif
 
-/* ---- Classes ---- */
-
-typedef struct member {
-    int64_t label, row;
-} member;
-
-static int by_label(const void *a, const void *b) {
-    const member *x = a, *y = b;
-    if (x->label != y->label)
-        return x->label < y->label ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
-}
+/* ---- Opening ---- */
 
 static nf_status find_classes(nf_distances *d, const int64_t *labels) {
-    size_t n = (size_t)d->count;
-    NF_TRY(nf_alloc(&d->class_memory, n * 3 * sizeof(int64_t)));
+    NF_TRY(nf_alloc(&d->class_memory, (size_t)d->count * 3 * sizeof(int64_t)));
     d->order = d->class_memory;
-    d->first = d->order + n;
-    d->end = d->first + n;
-    void *memory;
-    NF_TRY(nf_alloc(&memory, n * sizeof(member)));
-    member *members = memory;
-    for (int64_t i = 0; i < d->count; i++)
-        members[i] = (member){labels[i], i};
-    qsort(members, n, sizeof *members, by_label);
-    for (int64_t first = 0, end; first < d->count; first = end) {
-        for (end = first + 1; end < d->count && members[end].label == members[first].label;)
-            end++;
-        for (int64_t i = first; i < end; i++) {
-            d->order[i] = members[i].row;
-            d->first[i] = first;
-            d->end[i] = end;
-        }
-    }
-    nf_free(memory);
-    return NF_OK;
+    d->first = d->order + d->count;
+    d->end = d->first + d->count;
+    return nf_sort_classes(d->order, d->first, d->end, labels, d->count, d->count);
 }
-
-/* ---- Opening ---- */
 
 static nf_status check_range(nf_distances *d) {
     double largest = d->rows.largest_norm;

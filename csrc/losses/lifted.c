@@ -7,7 +7,7 @@
 #include "../core/dispatch.h"
 #include "distances.h"
 #include "logistic.h"
-#include "widen.h"
+#include "precision.h"
 
 #include <string.h>
 
@@ -97,12 +97,10 @@ nf_status NF_REAL(nf_lifted_structure)(double *loss, real *d_z, const real *z, c
     nf_free(memory);
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double) {
-        nf_wide wide;
-        status = nf_widen(&wide, z, count * width);
-        if (status == NF_OK)
-            status = nf_lifted_structure_f64(loss, wide.d_z, wide.z, labels, count, width, margin, nonzero, normalize,
-                                             reduction);
-        nf_narrow(&wide, d_z, status);
+        nf_wide wide = {.from = {z}, .to = {d_z}, .size = {count * width}};
+        NF_TRY(nf_wide_open(&wide));
+        return nf_wide_close(&wide, nf_lifted_structure_f64(loss, wide.d[0], wide.x[0], labels, count, width, margin,
+                                                            nonzero, normalize, reduction));
     }
 #else
     (void)need_double;
