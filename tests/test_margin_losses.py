@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearfar import _core, losses
 from reference import margin_losses as twin
+from reference.loss_check import check_allocation_failures, check_any_number_of_threads
 
 SIZES = [(1, 3), (2, 1), (3, 2), (7, 15), (15, 7), (16, 16), (17, 33), (31, 3), (33, 17), (49, 5)]
 MINING = ["all", "hard", "semi_hard"]
@@ -524,13 +525,6 @@ def test_numbers_that_are_not_finite_are_found_in_their_row(name, bad):
 # ---- Threads, memory, instruction sets ----
 
 
-@pytest.fixture
-def threads():
-    before = nf.get_num_threads()
-    yield nf.set_num_threads
-    nf.set_num_threads(before)
-
-
 def all_losses(n, dtype=np.float32):
     z, labels = batch(n, 20, 7, dtype)
     a, b, c = several(3, n, 20, dtype)
@@ -544,38 +538,17 @@ def all_losses(n, dtype=np.float32):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_any_number_of_threads_gives_the_same_bits(threads, dtype):
-    threads(1)
-    wanted = all_losses(600, dtype)
-    for count in 2, 3, 7:
-        threads(count)
-        assert all(map(np.array_equal, all_losses(600, dtype), wanted))
+def test_any_number_of_threads_gives_the_same_bits(dtype):
+    check_any_number_of_threads(lambda: all_losses(600, dtype))
 
 
 def test_allocation_failures():
     z, labels = batch(80, 6, 2, np.float32)
     close = z.copy()
     close[1] = close[0] + np.float32(1e-6)  # to be computed in float64
-    for call in [
-        lambda: nf.triplet(z, labels),
-        lambda: nf.triplet(close, labels, squared=False),
-        lambda: losses.contrastive(close, labels),
-        lambda: losses.lifted_structure(close, labels),
-        lambda: losses.pair(z, z[::-1], labels < 0),
-        lambda: losses.triplet_margin(z, z[::-1], close),
-    ]:
-        wanted, failures = call()[0], 0
-        while True:
-            _core._alloc_fail_at(failures + 1)
-            try:
-                loss = call()[0]
-            except MemoryError:
-                failures += 1
-            else:
-                break
-            finally:
-                _core._alloc_fail_at(0)
-        assert failures >= 5 and loss == wanted
+    check_allocation_failures(lambda: nf.triplet(close, labels, squared=False), 5)
+    check_allocation_failures(lambda: losses.contrastive(close, labels), 5)
+    check_allocation_failures(lambda: losses.lifted_structure(close, labels), 5)
 
 
 def test_memory_stays_far_below_a_matrix_of_distances():
