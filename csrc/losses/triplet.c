@@ -1,6 +1,5 @@
 /* Triplets of a labelled batch. An anchor's triplets need its own distances only: one pass. */
 #include "../core/dispatch.h"
-#include "../core/memory.h"
 #include "distances.h"
 #include "logistic.h"
 #include "precision.h"
@@ -118,19 +117,15 @@ nf_status NF_REAL(nf_triplet)(double *loss, real *d_z, const real *z, const int6
     if (!(margin >= 0 && margin <= 1e30))
         return nf_fail(NF_BAD_VALUE, "margin must be >= 0 and at most 1e30, got %g", margin);
     problem p = {.mining = mining, .soft = soft, .margin = margin};
-    void *memory = NULL;
-    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, squared, normalize);
-    if (status == NF_OK)
-        status = nf_alloc(&memory, (size_t)count * 3 * sizeof(double));
+    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, 3, squared, normalize);
     if (status == NF_OK && !p.distances.need_double) {
-        p.values = memory;
+        p.values = p.distances.statistics;
         p.valid = p.values + count;
         p.active = p.valid + count;
         status = run(&p, loss, d_z, nonzero, reduction);
     }
     bool need_double = p.distances.need_double;
     NF_REAL(nf_distances_close)(&p.distances);
-    nf_free(memory);
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double) {
         nf_wide wide = {.from = {z}, .to = {d_z}, .size = {count * width}};
