@@ -1,11 +1,8 @@
 """The losses of critics, for mutual information and of SigLIP, against float64 twins, goldens and hostile input."""
 
-import doctest
-
 import nearfar as nf
 import numpy as np
 import pytest
-from nearfar.losses import image_text, mutual_information
 from reference import losses as loss_twins
 from reference import pair_losses as twin
 from reference.loss_check import (
@@ -35,10 +32,6 @@ def run(name, arrays, score, temperature, **keywords):
     x, y, *w = arrays
     w = w[0] if w else None
     return OBJECTIVES[name](x, y, score=score, w=w, temperature=temperature, temperature_gradient=True, **keywords)
-
-
-def twin_value(name, x, y, w=None, *, score, temperature):
-    return twin.critic(twin.scores(x, y, score, w) / temperature, name)
 
 
 def check(name, arrays, score, temperature, tolerance):
@@ -78,19 +71,6 @@ def test_float32_is_near_float64(name, score, n):
 def test_any_temperature(name, temperature, dtype, tolerance):
     check(name, inputs("cosine", 150, 32, dtype=dtype), "cosine", temperature, tolerance)
     check(name, inputs("distance", 150, 5, dtype=dtype), "distance", temperature, tolerance)
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
-@pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("seed", range(5))
-def test_gradients_by_central_differences(name, score, seed):
-    rng = np.random.default_rng(seed)
-    n, width = rng.integers(2, 7), rng.integers(1, 5)
-    arrays = [in_some_layout(rng, x) for x in inputs(score, n, width, seed)]
-    temperature = float(rng.uniform(0.5, 3))
-    _, gradients = run(name, arrays, score, temperature)
-    named = dict(zip("xyw", arrays, strict=False)) | {"temperature": temperature}
-    check_by_central_differences(lambda **named: twin_value(name, score=score, **named), named, gradients)
 
 
 # ---- A matrix of scores ----
@@ -256,19 +236,6 @@ def test_sigmoid_loss_at_chance():
         assert d_bias == pytest.approx(0, abs=1e-12)
 
 
-def test_sigmoid_loss_reductions():
-    image, text = inputs("dot", 60, 5)
-    t = 10 * twin.scores(image, text, "cosine") - 10
-    mean, gradients = nf.sigmoid_loss(image, text)
-    total, summed = nf.sigmoid_loss(image, text, reduction="sum")
-    values, same = nf.sigmoid_loss(image, text, reduction="none")
-    assert values == pytest.approx(twin.critic_values(t, "sigmoid"), rel=1e-11)
-    assert total == pytest.approx(60 * mean, rel=1e-12)
-    for a, b, c in zip(gradients, summed, same, strict=True):
-        assert relative_error(b, 60 * np.asarray(a)) < 1e-11
-        assert np.array_equal(b, c)
-
-
 @pytest.mark.parametrize("normalize", [True, False])
 def test_clip_is_symmetric_info_nce(normalize):
     for n, width in SIZES:
@@ -281,32 +248,6 @@ def test_clip_is_symmetric_info_nce(normalize):
         for gradient, wanted in zip(gradients, (*expected, -temperature * d_t), strict=True):
             assert np.abs(gradient - wanted).max() <= 1e-10 * max(np.abs(wanted).max(), 1e-2)
     assert nf.clip(image, text)[0] == pytest.approx(nf.info_nce(image, text, 0.07, symmetric=True)[0], rel=1e-12)
-
-
-def test_clip_reductions():
-    image, text = inputs("dot", 60, 5)
-    s = twin.scores(image, text, "cosine") / 0.07
-    mean, gradients = nf.clip(image, text)
-    total, summed = nf.clip(image, text, reduction="sum")
-    values, same = nf.clip(image, text, reduction="none")
-    both = loss_twins.log_sum_exp(s, 1) + loss_twins.log_sum_exp(s, 0)
-    assert values == pytest.approx(both / 2 - np.diagonal(s), rel=1e-9, abs=1e-9)
-    assert total == pytest.approx(60 * mean, rel=1e-12)
-    for a, b, c in zip(gradients, summed, same, strict=True):
-        assert relative_error(b, 60 * np.asarray(a)) < 1e-11
-        assert np.array_equal(b, c)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_clip_by_central_differences(seed):
-    rng = np.random.default_rng(seed)
-    image, text = (in_some_layout(rng, x) for x in inputs("dot", rng.integers(2, 7), 4, seed))
-    named = {"image": image, "text": text, "logit_scale": rng.normal()}
-
-    def value(image, text, logit_scale):
-        return loss_twins.info_nce(image, text, np.exp(-logit_scale), symmetric=True)
-
-    check_by_central_differences(value, named, nf.clip(**named)[1])
 
 
 # ---- Hard cases ----
@@ -449,7 +390,7 @@ GOOD = np.ones((4, 3))
         ((GOOD, GOOD), {"score": "bilinear", "w": np.eye(2)}, ValueError, r"w must have shape \(3, 3\).*\(2, 2\)"),
         ((GOOD, GOOD), {"temperature": 0.0}, ValueError, "temperature must be finite and > 0, got 0"),
         ((GOOD, GOOD), {"temperature": np.nan}, ValueError, "temperature must be finite and > 0, got nan"),
-        ((GOOD, GOOD), {"temperature": "warm"}, TypeError, "'>' not supported|must be real"),
+        ((GOOD, GOOD), {"temperature": "warm"}, TypeError, "temperature must be a real number, got 'warm'"),
         ((GOOD.astype(complex), GOOD), {}, TypeError, "x"),
         ((GOOD * 1e200, GOOD * 1e200), {}, ValueError, "below 1e300"),
     ],
@@ -514,8 +455,3 @@ def test_bad_matrices_for_the_bound(scores):
         nf.losses.info_nce_bound(np.eye(2, dtype=complex))
     with pytest.raises(ValueError, match="bilinear"):
         nf.losses.info_nce_bound(GOOD, GOOD, w=np.eye(3))
-
-
-@pytest.mark.parametrize("module", [mutual_information, image_text], ids=lambda module: module.__name__)
-def test_examples_in_docstrings(module):
-    assert doctest.testmod(module).failed == 0

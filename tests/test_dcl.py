@@ -3,7 +3,6 @@
 import nearfar as nf
 import numpy as np
 import pytest
-from nearfar import _core
 from reference import losses as twin
 
 SIZES = [(2, 1), (3, 2), (7, 15), (15, 7), (16, 16), (17, 33), (31, 3), (33, 17), (150, 40)]
@@ -180,40 +179,3 @@ def test_bad_sigma(z, sigma, message):
 
 
 # ---- Threads and memory ----
-
-
-@pytest.fixture
-def threads():
-    before = nf.get_num_threads()
-    yield nf.set_num_threads
-    nf.set_num_threads(before)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("weighted", WEIGHTED)
-def test_any_number_of_threads_gives_the_same_bits(threads, dtype, weighted):
-    z = views_of(2, 600, 20, dtype)
-    threads(1)
-    wanted, (d_wanted, t_wanted) = run(z, 0.1, weighted)
-    for count in 2, 5:
-        threads(count)
-        loss, (d_z, d_t) = run(z, 0.1, weighted)
-        assert loss == wanted and d_t == t_wanted and np.array_equal(d_z, d_wanted)
-
-
-@pytest.mark.parametrize("temperature", [0.1, 0.001])
-def test_allocation_failures(temperature):
-    z = views_of(2, 70, 6, np.float32)
-    wanted, _ = nf.dclw(z, temperature)
-    failures = 0
-    while True:
-        _core._alloc_fail_at(failures + 1)
-        try:
-            loss, _ = nf.dclw(z, temperature)
-        except MemoryError:
-            failures += 1
-        else:
-            break
-        finally:
-            _core._alloc_fail_at(0)
-    assert failures >= 5 and loss == wanted

@@ -3,7 +3,6 @@
 import nearfar as nf
 import numpy as np
 import pytest
-from nearfar import _core
 from reference import losses as twin
 
 SIZES = [(2, 1), (3, 2), (7, 15), (15, 7), (16, 16), (17, 33), (31, 3), (33, 17), (150, 40)]
@@ -145,34 +144,3 @@ def test_extreme_settings_stay_finite():
                 for beta in 0.0, 1e-6, 30.0, 1e4:
                     loss, (d_z, d_t) = loss_of(z, temperature, tau_plus, beta)
                     assert np.isfinite(loss) and np.isfinite(d_z).all() and np.isfinite(d_t) and not d_z[0, 3].any()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_any_number_of_threads_gives_the_same_bits(dtype):
-    before, results = nf.get_num_threads(), []
-    try:
-        for count in 1, 2, 5:
-            nf.set_num_threads(count)
-            results.append(loss_of(pairs(600, 20, dtype), 0.1, 0.05, 1.0))
-    finally:
-        nf.set_num_threads(before)
-    for loss, (d_z, d_t) in results[1:]:
-        assert loss == results[0][0] and d_t == results[0][1][1] and np.array_equal(d_z, results[0][1][0])
-
-
-@pytest.mark.parametrize("temperature", [0.1, 0.001])
-def test_allocation_failures(temperature):
-    z = pairs(70, 6, np.float32)
-    wanted, _ = loss_of(z, temperature, 0.1, 1.0)
-    failures = 0
-    while True:
-        _core._alloc_fail_at(failures + 1)
-        try:
-            loss, _ = loss_of(z, temperature, 0.1, 1.0)
-        except MemoryError:
-            failures += 1
-        else:
-            break
-        finally:
-            _core._alloc_fail_at(0)
-    assert failures >= 5 and loss == wanted

@@ -3,6 +3,7 @@
 import doctest
 import gc
 import importlib
+import math
 import pkgutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nearfar import _core
 from reference import losses as twin
+from reference import margin_losses as margin_twin
+from reference import pair_losses as pair_twin
+from reference.loss_check import check_allocation_failures
 
 TEMPERATURES = [0.001, 0.01, 0.07, 0.5, 1.0, 100.0]
 REDUCTIONS = ["mean", "sum", "none"]
@@ -36,11 +39,67 @@ OF_PAIRS = ["in_batch", "symmetric", "shared", "paired", "n_pair"]
 ALWAYS_NORMALIZED = ["debiased"]
 NEVER_NORMALIZED = ["n_pair"]
 
+# The losses of scores of other kinds, and of distances.
+CRITICS = ["jsd", "nwj", "donsker_varadhan"]
+LEARNED_SCALES = ["clip", "sigmoid_loss"]
+NCE = ["nce_shared", "nce_paired", "npid"]
+GIVEN = ["pair", "triplet_margin"]
+LABELLED = ["contrastive", "triplet", "lifted_structure"]
+MORE = [*CRITICS, *LEARNED_SCALES, *NCE, "align_uniform", *GIVEN, *LABELLED]
+ALL = KINDS + MORE
+WITHOUT_TEMPERATURE = ["n_pair", "align_uniform", *GIVEN, *LABELLED]
+WITHOUT_REDUCTION = ["donsker_varadhan", "align_uniform"]
+MEANS_OF_ANCHORS = [kind for kind in ALL if kind not in [*WITHOUT_REDUCTION, *LABELLED]]
+# Those of NWJ are exponentials of scores: it refuses too small ones.
+ANY_TEMPERATURE = [kind for kind in ALL if kind not in [*WITHOUT_TEMPERATURE, "nwj"]]
+
+
+def draw_more(kind, n, width, seed, negatives):
+    """As `draw`, for MORE."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, width))
+    y, z = x + rng.normal(size=x.shape), rng.normal(size=(n, width))
+    if kind in CRITICS:
+        score = ["dot", "cosine", "distance", "bilinear"][seed % 4]
+        arrays, root = {"x": x, "y": y}, np.sqrt(width)
+        if score == "bilinear":
+            arrays |= {"y": rng.normal(size=(n, width + 1)), "w": rng.normal(size=(width, width + 1)) / root}
+        return {name: array / root for name, array in arrays.items()}, {"score": score}
+    if kind in LEARNED_SCALES:
+        return {"image": x, "text": y}, {"logit_bias": -2.0} if kind == "sigmoid_loss" else {}
+    if kind == "npid":
+        drawn, bank = rng.integers(20, size=(n, negatives + 1)), twin.normalized(rng.normal(size=(20, width)))
+        return {"query": x}, {"bank": bank, "indices": drawn[:, 0], "negatives": drawn, "partition": 30.0}
+    if kind in NCE:
+        shape = (negatives, width) if kind == "nce_shared" else (n, negatives, width)
+        log_noise = rng.uniform(-3, 0, n), rng.uniform(-3, 0, shape[:-1])
+        arrays = {"query": x, "key": y, "negatives": rng.normal(size=shape)}
+        return arrays, {"normalize": True, "log_noise": log_noise}
+    if kind == "align_uniform":
+        return {"x": x, "y": y}, {"alpha": rng.uniform(1, 3), "t": rng.uniform(0.5, 3), "weights": (0.7, 1.2)}
+    if kind == "pair":
+        form = {"form": "chopra", "bound": 4.0} if seed % 2 else {"margin": 1.3}
+        return {"a": x, "b": y}, {"same": rng.integers(0, 2, n), **form}
+    if kind == "triplet_margin":
+        flags = {name: bool(rng.integers(2)) for name in ("squared", "soft", "swap")}
+        return {"anchor": x, "positive": y, "negative": z}, {"margin": 0.4, **flags}
+    options = {"labels": rng.integers(0, max(n // 3, 1), n)}
+    if kind == "contrastive":
+        options |= {"pos_margin": 0.2, "neg_margin": 1.1}
+    else:
+        options |= {"margin": 0.4, "nonzero": bool(rng.integers(2))}
+    if kind == "triplet":
+        options |= {"mining": ["all", "hard", "semi_hard"][seed % 3], "squared": bool(rng.integers(2))}
+        options["soft"] = bool(rng.integers(2))
+    return {"z": x}, options
+
 
 def draw(kind, n, width, seed=0, dtype=np.float64, negatives=5):
     """The arrays of a batch by name, and the options that go with them."""
     rng = np.random.default_rng(seed)
-    if kind in OF_PAIRS:
+    if kind in MORE:
+        arrays, options = draw_more(kind, n, width, seed, negatives)
+    elif kind in OF_PAIRS:
         query = rng.normal(size=(n, width))
         arrays = {"query": query, "key": query + rng.normal(size=(n, width))}
         if kind in ("shared", "paired"):
@@ -55,19 +114,64 @@ def draw(kind, n, width, seed=0, dtype=np.float64, negatives=5):
             options = {"labels": rng.integers(0, max(n // 2, 1), n), "positives": kind[8:]}
             if rng.integers(2):
                 arrays["z"] = arrays["z"][0]
+    if "bank" in options:
+        options["bank"] = options["bank"].astype(dtype)
     return {name: x.astype(dtype) for name, x in arrays.items()}, options
 
 
 def call(kind, arrays, temperature=0.3, **options):
     """The loss and a tuple of its gradients, that for the temperature last where there is one."""
-    if kind == "n_pair":
-        return nf.n_pair(**arrays, **options)
-    loss, gradients = FUNCTIONS[kind](**arrays, temperature=temperature, temperature_gradient=True, **options)
+    function = FUNCTIONS.get(kind) or getattr(nf.losses, kind.split("_shared")[0].split("_paired")[0])
+    if kind in LEARNED_SCALES:
+        loss, (d_image, d_text, d_log, *_) = function(**arrays, logit_scale=-math.log(temperature), **options)
+        return loss, (d_image, d_text, -d_log / temperature)
+    if kind in WITHOUT_TEMPERATURE:
+        loss, gradients = function(**arrays, **options)
+        return loss, gradients if isinstance(gradients, tuple) else (gradients,)
+    loss, gradients = function(**arrays, temperature=temperature, temperature_gradient=True, **options)
     return loss, gradients
+
+
+def nce_values(query, key, negatives, temperature, log_noise, normalize):
+    of_keys, of_negatives = (noise + np.log(max(negatives.shape[-2], 1)) for noise in log_noise)
+    noise = {"key_noise": of_keys, "negative_noise": of_negatives}
+    return pair_twin.nce_values(query, key, negatives, temperature, normalize=normalize, **noise)
+
+
+def reduced(values, reduction):
+    return {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](values)
+
+
+def values_of_more(kind, temperature, arrays, score="dot", w=None, logit_bias=0.0, **options):
+    """The values of the anchors, for those of MORE that are means of them."""
+    if kind in CRITICS:
+        return pair_twin.critic_values(pair_twin.scores(**arrays, score=score, w=w) / temperature, kind)
+    if kind == "sigmoid_loss":
+        cosines = pair_twin.scores(*arrays.values(), "cosine" if options["normalize"] else "dot")
+        return pair_twin.critic_values(cosines / temperature + logit_bias, "sigmoid")
+    if kind == "clip":
+        return twin.info_nce(*arrays.values(), temperature, symmetric=True, reduction="none", **options)
+    function = pair_twin.npid_values if kind == "npid" else nce_values
+    return function(**arrays, temperature=temperature, **options)
+
+
+def twin_of_more(kind, reduction="mean", **options):
+    """As `twin_of`, for MORE."""
+    if kind == "donsker_varadhan":
+        return lambda temperature, w=None, **x: pair_twin.critic(
+            pair_twin.scores(**x, score=options["score"], w=w) / temperature, kind
+        )
+    if kind == "align_uniform":
+        return lambda temperature, **x: pair_twin.align_uniform(**x, **options)
+    if kind in GIVEN + LABELLED:
+        return lambda temperature, **x: getattr(margin_twin, kind)(**x, reduction=reduction, **options)
+    return lambda temperature, w=None, **x: reduced(values_of_more(kind, temperature, x, w=w, **options), reduction)
 
 
 def twin_of(kind, arrays, normalize=True, sigma=0.5, **options):
     """The value as a function of arrays and temperature; DCLW's weights are those of `arrays`."""
+    if kind in MORE:
+        return twin_of_more(kind, **options, **({} if kind in CRITICS else {"normalize": normalize}))
     if kind == "n_pair":
         return lambda temperature, **x: twin.n_pair(**x, **options)
     if kind == "debiased":
@@ -116,7 +220,7 @@ def threads():
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-11)])
 @pytest.mark.parametrize("n", [2, 3, 17, 33, 150])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MEANS_OF_ANCHORS)
 def test_mean_sum_and_each_value(kind, n, dtype, tolerance):
     arrays, options = draw(kind, n, 12, seed=n, dtype=dtype)
     value = twin_of(kind, arrays, **options, reduction="none")(0.3, **arrays)
@@ -124,7 +228,7 @@ def test_mean_sum_and_each_value(kind, n, dtype, tolerance):
     total, sum_gradients = call(kind, arrays, **options, reduction="sum")
     values, gradients = call(kind, arrays, **options, reduction="none")
     assert type(mean) is float and type(total) is float
-    assert values.shape == (n,) if kind in OF_PAIRS else arrays["z"].shape[:-1]
+    assert values.shape == next(iter(arrays.values())).shape[:-1]
     assert values.dtype == dtype and values.flags.writeable
     assert relative_error(values, value) < tolerance
     assert total == pytest.approx(value.sum(), rel=tolerance, abs=tolerance)
@@ -136,7 +240,7 @@ def test_mean_sum_and_each_value(kind, n, dtype, tolerance):
 
 
 @pytest.mark.parametrize("temperature", [0.001, 0.3])  # the first is computed in double
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "nce_shared", "nce_paired", *LEARNED_SCALES, "jsd", *GIVEN])
 def test_values_are_in_the_order_of_the_anchors(kind, temperature):
     arrays, options = draw(kind, 21, 6, dtype=np.float32)
     values, _ = call(kind, arrays, temperature, **options, reduction="none")
@@ -167,13 +271,14 @@ def test_anchors_without_a_positive_are_counted(positives):
 
 
 @pytest.mark.parametrize("seed", range(30))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_gradients_of_random_cases_by_central_differences(kind, seed):
-    rng = np.random.default_rng([KINDS.index(kind), seed])
+    rng = np.random.default_rng([ALL.index(kind), seed])
     n, width = int(rng.integers(2, 7)), int(rng.integers(1, 6))
     arrays, options = draw(kind, n, width, seed, negatives=int(rng.integers(0, 5)))
-    options["reduction"] = str(rng.choice(REDUCTIONS))
-    if kind not in ALWAYS_NORMALIZED + NEVER_NORMALIZED:
+    if kind not in WITHOUT_REDUCTION:
+        options["reduction"] = str(rng.choice(REDUCTIONS))
+    if kind not in ALWAYS_NORMALIZED + NEVER_NORMALIZED + CRITICS:
         options["normalize"] = bool(rng.integers(2))
     if kind == "dclw":
         options["sigma"] = float(rng.uniform(0.2, 2))
@@ -188,12 +293,13 @@ def test_gradients_of_random_cases_by_central_differences(kind, seed):
         at = {"temperature": temperature, **arrays}
         return twin.central_differences(lambda x: np.sum(value(**{**at, name: x})), at[name])
 
-    for name, gradient in zip([*arrays, "temperature"], gradients, strict=kind != "n_pair"):
+    names = [*arrays] if kind in WITHOUT_TEMPERATURE else [*arrays, "temperature"]
+    for name, gradient in zip(names, gradients, strict=True):
         assert relative_error(gradient, differences(name), 1e-2) < 1e-6, name
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in NEVER_NORMALIZED])
+@pytest.mark.parametrize("kind", ANY_TEMPERATURE)
 def test_float32_is_near_float64(kind, temperature):
     for n, width in (17, 8), (120, 33):
         arrays, options = draw(kind, n, width, dtype=np.float32)
@@ -385,12 +491,13 @@ def test_a_batch_with_every_sample_twice_counts_each_twice(kind, batch, temperat
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_any_number_of_threads_gives_the_same_bits(threads, kind, dtype):
     arrays, options = draw(kind, 400, 20, dtype=dtype)
 
     def results():
-        return [call(kind, arrays, **options, reduction=reduction) for reduction in ("mean", "none")]
+        reductions = [{}] if kind in WITHOUT_REDUCTION else [{"reduction": "mean"}, {"reduction": "none"}]
+        return [call(kind, arrays, **options, **more) for more in reductions]
 
     threads(1)
     wanted = results()
@@ -401,10 +508,12 @@ def test_any_number_of_threads_gives_the_same_bits(threads, kind, dtype):
 
 def test_mixed_calls_from_eight_python_threads_are_those_of_one():
     calls = []
-    for index, kind in enumerate(KINDS):
+    for index, kind in enumerate(ALL):
         for dtype, n, temperature in (np.float32, 30, 0.2), (np.float64, 17, 0.5), (np.float32, 9, 0.001):
             arrays, options = draw(kind, n, 10, dtype=dtype)
-            calls.append((kind, arrays, temperature, {**options, "reduction": REDUCTIONS[index % 3]}))
+            if kind not in WITHOUT_REDUCTION:
+                options["reduction"] = REDUCTIONS[index % 3]
+            calls.append((kind, arrays, max(temperature, 0.2) if kind == "nwj" else temperature, options))
     wanted = [call(kind, arrays, temperature, **options) for kind, arrays, temperature, options in calls]
 
     def run(seed):
@@ -421,37 +530,28 @@ def test_mixed_calls_from_eight_python_threads_are_those_of_one():
 # ---- Memory ----
 
 
-@pytest.mark.parametrize("temperature", [0.2, 0.001])  # the second is computed in double
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind, temperature",
+    [(kind, 0.2) for kind in ALL] + [(kind, 0.001) for kind in ANY_TEMPERATURE],  # the latter are computed in double
+)
 def test_any_allocation_may_fail(kind, temperature):
     arrays, options = draw(kind, 40, 6, dtype=np.float32)
-    options["reduction"] = "none"
-    wanted = call(kind, arrays, temperature, **options)
-    failures = 0
-    while True:
-        _core._alloc_fail_at(failures + 1)
-        try:
-            got = call(kind, arrays, temperature, **options)
-        except MemoryError:
-            failures += 1
-        else:
-            break
-        finally:
-            _core._alloc_fail_at(0)
-    assert failures >= 5 and same_bits(got, wanted)
+    if kind not in WITHOUT_REDUCTION:
+        options["reduction"] = "none"
+    check_allocation_failures(lambda: call(kind, arrays, temperature, **options), 4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_nothing_is_kept_after_a_call(kind):
     arrays, options = draw(kind, 12, 8, dtype=np.float32)
-    name = "z" if "z" in arrays else "key"
+    name = [*arrays][-1]
     unfit = {**arrays, name: np.full_like(arrays[name], np.nan)}
 
     def run(times):
         for _ in range(times):
-            call(kind, arrays, **options, reduction="none")
+            call(kind, arrays, **options, **({} if kind in WITHOUT_REDUCTION else {"reduction": "none"}))
             for bad, more in (arrays, {"temperature": -1.0}), (unfit, {}), ({**arrays, name: arrays[name].ravel()}, {}):
-                if kind != "n_pair" or not more:
+                if not more or kind not in WITHOUT_TEMPERATURE + LEARNED_SCALES:
                     with pytest.raises(ValueError):
                         call(kind, bad, **options, **more)
         gc.collect()
@@ -483,31 +583,42 @@ BAD_NUMBERS = [0.0, -1.0, np.nan, np.inf, -np.inf, "warm", None, [0.1, 0.2], 1j]
 
 
 def refuses(name, kind, arrays, **options):
-    with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+    with pytest.raises((ValueError, TypeError), match=rf"\b({name})\b"):
         call(kind, arrays, **options)
 
 
+# What messages call arrays that are handed on under another name.
+ALSO_NAMED = {"key": "query|key", "image": "image|query|x", "text": "text|key|y"}
+
+
 @pytest.mark.parametrize("bad", BAD_ARRAYS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_bad_arrays_are_named(kind, bad):
     arrays, options = draw(kind, 6, 4)
     for name in arrays:
         if (name, bad) == ("negatives", "nothing") or (name, bad) == ("z", "other columns"):
             continue  # these are right
-        refuses(
-            "query|key" if name == "key" else name, kind, {**arrays, name: BAD_ARRAYS[bad](arrays[name])}, **options
-        )
+        refuses(ALSO_NAMED.get(name, name), kind, {**arrays, name: BAD_ARRAYS[bad](arrays[name])}, **options)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_bad_options_are_named(kind):
     arrays, options = draw(kind, 6, 4)
     for reduction in "average", "", None, 0, ["mean"], True:
         refuses("reduction", kind, arrays, **{**options, "reduction": reduction})
-    if kind != "n_pair":
+    if kind not in WITHOUT_TEMPERATURE + LEARNED_SCALES:
         for temperature in BAD_NUMBERS:
             refuses("temperature", kind, arrays, **{**options, "temperature": temperature})
-    numbers = {"n_pair": {"l2": 0.0}, "dclw": {"sigma": np.inf}, "debiased": {"tau_plus": 0.0, "beta": 0.0}}
+    numbers = {
+        "n_pair": {"l2": 0.0},
+        "dclw": {"sigma": np.inf},
+        "debiased": {"tau_plus": 0.0, "beta": 0.0},
+        "align_uniform": {"alpha": None, "t": None},
+        "pair": {"margin": None},
+        "triplet_margin": {"margin": 0.0},
+        "triplet": {"margin": 0.0},
+        "contrastive": {"pos_margin": 0.0, "neg_margin": 0.0},
+    }
     for name, allowed in numbers.get(kind, {}).items():
         for bad in BAD_NUMBERS:
             if bad != allowed:
@@ -516,6 +627,7 @@ def test_bad_options_are_named(kind):
         right = options["labels"]
         for bad in right[:-1], right[None], right + 0.5, right.astype(str), None, 3, right.astype(complex):
             refuses("labels", kind, arrays, **{**options, "labels": bad})
+    if kind.startswith("sup_con"):
         for bad in "both", None, 0:
             refuses("positives", kind, arrays, **{**options, "positives": bad})
 

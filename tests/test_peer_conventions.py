@@ -40,7 +40,7 @@ def ours(call, **variables):
             loss, gradients = function(*arguments, **options)
             arrays = [x for x in (*arguments, options.get("negatives")) if isinstance(x, np.ndarray) and x.ndim > 1]
             gradients = gradients if isinstance(gradients, tuple) else (gradients,)
-            return Result(loss, {names[id(x)]: d_x for x, d_x in zip(arrays, gradients, strict=True)})
+            return Result(loss, {names[id(x)]: d_x for x, d_x in zip(arrays, gradients, strict=False)})
 
         return result
 
@@ -147,6 +147,16 @@ def open_clip(image, text, logit_scale):
     return (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
 
 
+def clip_pseudocode(image, text, t):
+    logits, labels = normalized(image) @ normalized(text).T * np.exp(t), np.arange(len(image))
+    return (cross_entropy(logits.T, labels) + cross_entropy(logits, labels)) / 2
+
+
+def sigmoid_of_pairs(image, text, factor, bias):
+    logits = factor * image @ text.T + bias
+    return np.logaddexp(0, -(2 * np.eye(len(image)) - 1) * logits).sum() / len(image)
+
+
 def solo_learn(z, T):
     rows, sample = normalized(z).reshape(-1, z.shape[-1]), np.tile(np.arange(z.shape[1]), len(z))
     e, same = np.exp(rows @ rows.T / T), sample[:, None] == sample
@@ -164,6 +174,66 @@ def info_nce_pytorch(query, key, T, negatives=None):
     return cross_entropy(logits / T, first(len(query)))
 
 
+def torch_triplet_margin(anchor, positive, negative, margin):
+    near, far = np.linalg.norm(anchor - positive, axis=1), np.linalg.norm(anchor - negative, axis=1)
+    return np.maximum(near - far + margin, 0).mean()
+
+
+def distances(rows):
+    return np.sqrt(np.square(rows[:, None] - rows).sum(axis=2))
+
+
+def mean_of_non_zeros(values):
+    values = np.asarray(values)
+    return values.sum() / max(np.count_nonzero(values > 0), 1)
+
+
+def metric_learning_triplet(z, labels, margin, hard=False):
+    """All triplets; or each anchor's farthest positive and nearest negative, where it has both."""
+    d, values = distances(normalized(z)), []
+    for a in range(len(z)):
+        same = labels == labels[a]
+        positives, negatives = d[a, same & (np.arange(len(z)) != a)], d[a, ~same]
+        if hard and len(positives):
+            positives, negatives = positives.max(keepdims=True), negatives.min(keepdims=True)
+        values += [max(p - n + margin, 0) for p in positives for n in negatives]
+    return mean_of_non_zeros(values)
+
+
+def metric_learning_contrastive(z, labels, pos_margin, neg_margin):
+    d, same = distances(normalized(z)), labels[:, None] == labels
+    positive = same & ~np.eye(len(z), dtype=bool)
+    return mean_of_non_zeros(np.maximum(d[positive] - pos_margin, 0)) + mean_of_non_zeros(
+        np.maximum(neg_margin - d[~same], 0)
+    )
+
+
+def metric_learning_lifted(z, labels, neg_margin):
+    """Each ordered pair of a class: both rows' negatives in one logarithm, the square halved."""
+    d, values = distances(normalized(z)), []
+    for i, p in np.argwhere((labels[:, None] == labels) & ~np.eye(len(z), dtype=bool)):
+        negatives = np.concatenate([d[row, labels != labels[row]] for row in (i, p)])
+        values.append(max(np.log(np.exp(neg_margin - negatives).sum()) + d[i, p], 0) ** 2 / 2)
+    return mean_of_non_zeros(values)
+
+
+def addons_triplet(z, labels, margin, hard=False):
+    d, values = distances(z) ** 2, []
+    for a in range(len(z)):
+        negatives = d[a, labels != labels[a]]
+        positives = d[a, (labels == labels[a]) & (np.arange(len(z)) != a)]
+        for p in [positives.max()] if hard else positives:
+            farther = negatives[negatives > p]
+            n = negatives.min() if hard else farther.min() if len(farther) else negatives.max()
+            values.append(max(p - n + margin, 0))
+    return np.mean(values)
+
+
+def addons_contrastive(a, b, same, margin):
+    d = np.linalg.norm(a - b, axis=1)
+    return (same * d**2 + (1 - same) * np.maximum(margin - d, 0) ** 2).mean()
+
+
 # ---- Beside the table ----
 
 
@@ -174,6 +244,7 @@ def random(*shape, seed=0):
 Z, QUERY, KEY, QUEUE = random(2, 5, 4), random(5, 4, seed=1), random(5, 4, seed=2), random(7, 4, seed=3)
 VIEWS, LABELS = random(3, 5, 4, seed=4), np.array([0, 1, 0, 2, 1])
 LONELY = np.array([4, 1, 4, 2, 1, 3, 4])  # two have no positive
+THREES, SAME = np.arange(9) % 3, np.array([1, 0, 0, 1, 0])
 PAIRS = {"query": QUERY, "key": KEY}
 WEIGHTS = np.array(dcl_weights(Z, 0.5))
 
@@ -242,8 +313,26 @@ CASES = {
         lambda **x: moco_v3(**x, T=0.2),
         {"T": 0.2},
     ),
+    "CLIP": (
+        "CLIP's",
+        {"image": QUERY, "text": KEY},
+        lambda image, text: clip_pseudocode(image, text, 1.2),
+        {"t": 1.2},
+    ),
+    "SigLIP": (
+        "SigLIP's",
+        {"image": QUERY, "text": KEY},
+        lambda image, text: sigmoid_of_pairs(normalized(image), normalized(text), np.exp(1.2), -2.0),
+        {"t": 1.2, "b": -2.0},
+    ),
+    "open_clip, SigLIP": (
+        "open_clip, ``SigLipLoss``",
+        {"image": QUERY, "text": KEY},
+        lambda image, text: sigmoid_of_pairs(image, text, 3.0, -2.0),
+        {"logit_scale": 3.0, "logit_bias": -2.0},
+    ),
     "open_clip": (
-        "open_clip",
+        "open_clip, ``ClipLoss``",
         {"image": QUERY, "text": KEY},
         lambda image, text: open_clip(image, text, 3.0),
         {"logit_scale": 3.0},
@@ -264,6 +353,54 @@ CASES = {
         )
         for mode, negatives in {"unpaired": QUEUE, "paired": random(5, 3, 4, seed=5)}.items()
     },
+    "torch": (
+        "torch, ``triplet_margin_loss``",
+        {"anchor": QUERY, "positive": KEY, "negative": Z[0]},
+        lambda **x: torch_triplet_margin(**x, margin=1.0),
+        {"margin": 1.0},
+    ),
+    "metric learning, triplets": (
+        "pytorch-metric-learning, ``TripletMarginLoss``, margin",
+        {"z": random(7, 4)},
+        lambda z: metric_learning_triplet(z, LONELY, 0.3),
+        {"margin": 0.3, "labels": LONELY},
+    ),
+    "metric learning, hardest triplets": (
+        "pytorch-metric-learning, ``TripletMarginLoss`` with",
+        {"z": random(7, 4)},
+        lambda z: metric_learning_triplet(z, LONELY, 0.3, hard=True),
+        {"margin": 0.3, "labels": LONELY},
+    ),
+    "metric learning, all pairs": (
+        "pytorch-metric-learning, ``ContrastiveLoss``",
+        {"z": random(7, 4)},
+        lambda z: metric_learning_contrastive(z, LONELY, 0.2, 1.1),
+        {"pos_margin": 0.2, "neg_margin": 1.1, "labels": LONELY},
+    ),
+    "metric learning, lifted structure": (
+        "pytorch-metric-learning, ``LiftedStructureLoss``",
+        {"z": random(7, 4)},
+        lambda z: metric_learning_lifted(z, LONELY, 0.6),
+        {"neg_margin": 0.6, "labels": LONELY},
+    ),
+    "TensorFlow, semi-hard triplets": (
+        "TensorFlow Addons, ``triplet_semihard_loss``",
+        {"z": random(9, 4)},
+        lambda z: addons_triplet(z, THREES, 1.0),
+        {"margin": 1.0, "labels": THREES},
+    ),
+    "TensorFlow, hardest triplets": (
+        "TensorFlow Addons, ``triplet_hard_loss``",
+        {"z": random(9, 4)},
+        lambda z: addons_triplet(z, THREES, 1.0, hard=True),
+        {"margin": 1.0, "labels": THREES},
+    ),
+    "TensorFlow, pairs": (
+        "TensorFlow Addons, ``contrastive_loss``",
+        {"a": QUERY, "b": KEY},
+        lambda a, b: addons_contrastive(a, b, SAME, 3.0),
+        {"margin": 3.0, "same": SAME},
+    ),
 }
 
 
@@ -297,7 +434,7 @@ def test_pairs_of_larger_classes():
 
 def test_every_row_is_tested():
     tested = {row(beginning) for beginning, *_ in CASES.values()} | {row(LARGER_CLASSES)}
-    assert len(ROWS) == 17 and set(ROWS.values()) == tested
+    assert len(ROWS) == 28 and set(ROWS.values()) == tested
     beginnings = [*(beginning for beginning, *_ in CASES.values()), LARGER_CLASSES]
     assert all(any(name.startswith(beginning) for beginning in beginnings) for name in ROWS)
 

@@ -3,8 +3,8 @@
 import nearfar as nf
 import numpy as np
 import pytest
-from nearfar import _core
 from reference import losses as twin
+from reference.loss_check import check_allocation_failures, check_any_number_of_threads
 
 SIZES = [(2, 1), (3, 2), (7, 15), (15, 7), (16, 16), (17, 33), (31, 3), (33, 17), (150, 40)]
 FORMS = ["out", "in"]
@@ -190,8 +190,8 @@ LABELS = [0, 0, 1, 1]
 @pytest.mark.parametrize(
     "arguments, keywords, error, message",
     [
-        ((GOOD, LABELS[:3]), {}, ValueError, "labels must have one label for each of 4 samples of z, got 3"),
-        ((np.ones((2, 4, 3)), LABELS * 2), {}, ValueError, "one label for each of 4 samples of z, got 8"),
+        ((GOOD, LABELS[:3]), {}, ValueError, "labels must have one element for each of 4 samples of z, got 3"),
+        ((np.ones((2, 4, 3)), LABELS * 2), {}, ValueError, "one element for each of 4 samples of z, got 8"),
         ((GOOD, [LABELS]), {}, ValueError, "labels must have 1 dimension"),
         ((GOOD[0], LABELS), {}, ValueError, "z must have 2 to 3 dimensions, got 1"),
         ((GOOD[:0], []), {}, (ValueError, TypeError), "labels|at least one row"),
@@ -226,42 +226,16 @@ def test_numbers_that_are_not_finite_are_found_in_their_row(bad):
 # ---- Threads and memory ----
 
 
-@pytest.fixture
-def threads():
-    before = nf.get_num_threads()
-    yield nf.set_num_threads
-    nf.set_num_threads(before)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_any_number_of_threads_gives_the_same_bits(threads, dtype):
+def test_any_number_of_threads_gives_the_same_bits(dtype):
     batches = [batch(500, 20, classes, dtype) for classes in (3, 200)]
-
-    def results():
-        return [nf.sup_con(*b, positives=form, temperature_gradient=True) for b in batches for form in FORMS]
-
-    threads(1)
-    wanted = results()
-    for count in 2, 5:
-        threads(count)
-        for (loss, (d_z, d_t)), (other, (e_z, e_t)) in zip(results(), wanted, strict=True):
-            assert loss == other and d_t == e_t and np.array_equal(d_z, e_z)
+    check_any_number_of_threads(
+        lambda: [nf.sup_con(*b, positives=form, temperature_gradient=True) for b in batches for form in FORMS]
+    )
 
 
 @pytest.mark.parametrize("positives", FORMS)
 @pytest.mark.parametrize("temperature", [0.1, 0.001])
 def test_allocation_failures(positives, temperature):
     z, labels = batch(80, 6, 2, np.float32)
-    wanted, _ = nf.sup_con(z, labels, temperature, positives=positives)
-    failures = 0
-    while True:
-        _core._alloc_fail_at(failures + 1)
-        try:
-            loss, _ = nf.sup_con(z, labels, temperature, positives=positives)
-        except MemoryError:
-            failures += 1
-        else:
-            break
-        finally:
-            _core._alloc_fail_at(0)
-    assert failures >= 5 and loss == wanted
+    check_allocation_failures(lambda: nf.sup_con(z, labels, temperature, positives=positives), 5)

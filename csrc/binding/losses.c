@@ -6,15 +6,6 @@
 
 enum { QUERY, KEY, NEGATIVES, INFO_NCE_INPUTS };
 
-static bool same_shape(PyArrayObject *query, PyArrayObject *key) {
-    npy_intp *q = PyArray_DIMS(query), *k = PyArray_DIMS(key);
-    if (q[0] == k[0] && q[1] == k[1])
-        return true;
-    PyErr_Format(PyExc_ValueError, "query and key must have the same shape, got (%zd, %zd) and (%zd, %zd)", q[0], q[1],
-                 k[0], k[1]);
-    return false;
-}
-
 static bool negatives_fit(PyArrayObject *query, PyArrayObject *negatives) {
     npy_intp *q = PyArray_DIMS(query), *shape = PyArray_DIMS(negatives);
     if (PyArray_NDIM(negatives) == 2) {
@@ -32,6 +23,13 @@ static bool negatives_fit(PyArrayObject *query, PyArrayObject *negatives) {
     return false;
 }
 
+/* *count: of each query. */
+static nf_negatives kind_of(PyArrayObject *negatives, npy_intp *count) {
+    bool paired = PyArray_NDIM(negatives) == 3;
+    *count = PyArray_DIM(negatives, paired ? 1 : 0);
+    return paired ? NF_PAIRED_NEGATIVES : NF_SHARED_NEGATIVES;
+}
+
 /* info_nce(query, key, negatives or None, temperature, symmetric, normalize, reduction)
  * -> loss, d_query, d_key, d_negatives or None, d_temperature */
 static PyObject *info_nce(PyObject *module, PyObject *arguments) {
@@ -43,24 +41,112 @@ static PyObject *info_nce(PyObject *module, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "OOOO&ppi", &objects[QUERY], &objects[KEY], &objects[NEGATIVES], nf_read_number,
                           &temperature, &symmetric, &normalize, &reduction))
         return NULL;
-    nf_loss_call call = {0};
+    nf_loss_call call = {.numbers = 1};
     PyArrayObject **x = call.x, **d = call.d;
-    if (!nf_loss_inputs(&call, objects, inputs, INFO_NCE_INPUTS) || !same_shape(x[QUERY], x[KEY]) ||
+    if (!nf_loss_inputs(&call, objects, inputs, INFO_NCE_INPUTS) || !nf_same_shapes(&call, 2) ||
         (x[NEGATIVES] && !negatives_fit(x[QUERY], x[NEGATIVES])) ||
         !nf_loss_outputs(&call, reduction, PyArray_DIM(x[QUERY], 0)))
         return nf_loss_give_up(&call);
-    nf_negatives kind = symmetric ? NF_IN_BATCH_SYMMETRIC : NF_IN_BATCH;
     npy_intp *shape = PyArray_DIMS(x[QUERY]), count = 0;
-    if (x[NEGATIVES]) {
-        bool paired = PyArray_NDIM(x[NEGATIVES]) == 3;
-        kind = paired ? NF_PAIRED_NEGATIVES : NF_SHARED_NEGATIVES;
-        count = PyArray_DIM(x[NEGATIVES], paired ? 1 : 0);
-    }
+    nf_negatives kind = symmetric ? NF_IN_BATCH_SYMMETRIC : NF_IN_BATCH;
+    if (x[NEGATIVES])
+        kind = kind_of(x[NEGATIVES], &count);
     nf_release_gil();
     nf_status status =
         NF_LOSS(&call, nf_info_nce, nf_data(call.loss), nf_data(d[QUERY]), nf_data(d[KEY]), nf_data(d[NEGATIVES]),
-                &call.d_temperature, nf_data(x[QUERY]), nf_data(x[KEY]), nf_data(x[NEGATIVES]), shape[0], shape[1],
-                count, kind, temperature.value, normalize != 0, (nf_reduction)reduction);
+                &call.number[0], nf_data(x[QUERY]), nf_data(x[KEY]), nf_data(x[NEGATIVES]), shape[0], shape[1], count,
+                kind, temperature.value, normalize != 0, (nf_reduction)reduction);
+    nf_take_gil();
+    return nf_loss_results(&call, status);
+}
+
+/* constants[place] = the offsets of an array of embeddings, float64 and one for each row; none for None. */
+static bool read_offsets(nf_loss_call *call, int place, PyObject *object, const char *name, PyArrayObject *rows) {
+    if (object == Py_None)
+        return true;
+    int ndim = PyArray_NDIM(rows) - 1;
+    PyArrayObject *offsets = call->constants[place] = nf_input(object, name, NPY_FLOAT64, ndim, ndim);
+    for (int axis = 0; offsets && axis < ndim; axis++)
+        if (PyArray_DIM(offsets, axis) != PyArray_DIM(rows, axis)) {
+            PyErr_Format(PyExc_ValueError, "%s must have one number for each row, %zd on axis %d, got %zd", name,
+                         PyArray_DIM(rows, axis), axis, PyArray_DIM(offsets, axis));
+            return false;
+        }
+    return offsets != NULL;
+}
+
+/* nce(query, key, negatives, key_offsets or None, negative_offsets or None, temperature, normalize, reduction)
+ * -> loss, d_query, d_key, d_negatives, d_temperature */
+static PyObject *nce(PyObject *module, PyObject *arguments) {
+    (void)module;
+    static const nf_real_input inputs[] = {{"query", 2, 2, false}, {"key", 2, 2, false}, {"negatives", 2, 3, false}};
+    PyObject *objects[INFO_NCE_INPUTS], *key_offsets, *negative_offsets;
+    nf_number temperature = {"temperature", 0};
+    int normalize, reduction;
+    if (!PyArg_ParseTuple(arguments, "OOOOOO&pi", &objects[QUERY], &objects[KEY], &objects[NEGATIVES], &key_offsets,
+                          &negative_offsets, nf_read_number, &temperature, &normalize, &reduction))
+        return NULL;
+    nf_loss_call call = {.numbers = 1};
+    PyArrayObject **x = call.x, **d = call.d;
+    if (!nf_loss_inputs(&call, objects, inputs, INFO_NCE_INPUTS) || !nf_same_shapes(&call, 2) ||
+        !negatives_fit(x[QUERY], x[NEGATIVES]) ||
+        !read_offsets(&call, 0, key_offsets, "log_noise of the keys", x[KEY]) ||
+        !read_offsets(&call, 1, negative_offsets, "log_noise of the negatives", x[NEGATIVES]) ||
+        !nf_loss_outputs(&call, reduction, PyArray_DIM(x[QUERY], 0)))
+        return nf_loss_give_up(&call);
+    npy_intp *shape = PyArray_DIMS(x[QUERY]), count;
+    nf_negatives kind = kind_of(x[NEGATIVES], &count);
+    nf_release_gil();
+    nf_status status = NF_LOSS(&call, nf_nce, nf_data(call.loss), nf_data(d[QUERY]), nf_data(d[KEY]),
+                               nf_data(d[NEGATIVES]), &call.number[0], nf_data(x[QUERY]), nf_data(x[KEY]),
+                               nf_data(x[NEGATIVES]), nf_data(call.constants[0]), nf_data(call.constants[1]), shape[0],
+                               shape[1], count, kind, temperature.value, normalize != 0, (nf_reduction)reduction);
+    nf_take_gil();
+    return nf_loss_results(&call, status);
+}
+
+/* ---- The memory bank ---- */
+
+enum { BANK = 1, INDICES = 0, DRAWN = 1 };
+
+static bool bank_fits(nf_loss_call *call, PyObject *indices, PyObject *drawn) {
+    npy_intp *query = PyArray_DIMS(call->x[QUERY]), *bank = PyArray_DIMS(call->x[BANK]);
+    if (bank[1] != query[1]) {
+        PyErr_Format(PyExc_ValueError, "bank must have query's %zd columns, got %zd", query[1], bank[1]);
+        return false;
+    }
+    if (!nf_loss_integers(call, INDICES, indices, "indices", query[0], "queries"))
+        return false;
+    PyArrayObject *negatives = call->constants[DRAWN] = nf_input(drawn, "negatives", NPY_INT64, 2, 2);
+    if (negatives && PyArray_DIM(negatives, 0) != query[0])
+        PyErr_Format(PyExc_ValueError, "negatives must have one row for each of %zd queries, got %zd", query[0],
+                     PyArray_DIM(negatives, 0));
+    return negatives && PyArray_DIM(negatives, 0) == query[0];
+}
+
+/* npid(query, bank, indices, negatives, log_offset, temperature, normalize, reduction)
+ * -> loss, d_query, d_temperature */
+static PyObject *npid(PyObject *module, PyObject *arguments) {
+    (void)module;
+    static const nf_real_input inputs[] = {{"query", 2, 2, false}, {"bank", 2, 2, false}};
+    PyObject *objects[2], *indices, *drawn;
+    nf_number log_offset = {"partition", 0}, temperature = {"temperature", 0};
+    int normalize, reduction;
+    if (!PyArg_ParseTuple(arguments, "OOOOO&O&pi", &objects[QUERY], &objects[BANK], &indices, &drawn, nf_read_number,
+                          &log_offset, nf_read_number, &temperature, &normalize, &reduction))
+        return NULL;
+    nf_loss_call call = {.numbers = 1};
+    PyArrayObject **x = call.x;
+    if (!nf_loss_inputs(&call, objects, inputs, 2) || !bank_fits(&call, indices, drawn) ||
+        !nf_loss_gradients(&call, 1) || !(call.loss = nf_new_loss((nf_reduction)reduction, PyArray_DIM(x[QUERY], 0))))
+        return nf_loss_give_up(&call);
+    npy_intp *shape = PyArray_DIMS(x[QUERY]), rows = PyArray_DIM(x[BANK], 0);
+    npy_intp count = PyArray_DIM(call.constants[DRAWN], 1);
+    nf_release_gil();
+    nf_status status =
+        NF_LOSS(&call, nf_npid, nf_data(call.loss), nf_data(call.d[QUERY]), &call.number[0], nf_data(x[QUERY]),
+                nf_data(x[BANK]), nf_data(call.constants[INDICES]), nf_data(call.constants[DRAWN]), shape[0], shape[1],
+                rows, count, log_offset.value, temperature.value, normalize != 0, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }
@@ -83,13 +169,13 @@ static PyObject *nt_xent(PyObject *module, PyObject *arguments) {
     int normalize, reduction;
     if (!PyArg_ParseTuple(arguments, "OO&pi", &z, nf_read_number, &temperature, &normalize, &reduction))
         return NULL;
-    nf_loss_call call = {0};
+    nf_loss_call call = {.numbers = 1};
     if (!open_views(&call, z, reduction))
         return nf_loss_give_up(&call);
     npy_intp *shape = PyArray_DIMS(call.x[0]);
     nf_release_gil();
     nf_status status =
-        NF_LOSS(&call, nf_nt_xent, nf_data(call.loss), nf_data(call.d[0]), &call.d_temperature, nf_data(call.x[0]),
+        NF_LOSS(&call, nf_nt_xent, nf_data(call.loss), nf_data(call.d[0]), &call.number[0], nf_data(call.x[0]),
                 shape[0], shape[1], shape[2], temperature.value, normalize != 0, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
@@ -104,14 +190,14 @@ static PyObject *dcl(PyObject *module, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "OO&O&pi", &z, nf_read_number, &temperature, nf_read_number, &sigma, &normalize,
                           &reduction))
         return NULL;
-    nf_loss_call call = {0};
+    nf_loss_call call = {.numbers = 1};
     if (!open_views(&call, z, reduction))
         return nf_loss_give_up(&call);
     npy_intp *shape = PyArray_DIMS(call.x[0]);
     nf_release_gil();
     nf_status status =
-        NF_LOSS(&call, nf_dcl, nf_data(call.loss), nf_data(call.d[0]), &call.d_temperature, nf_data(call.x[0]),
-                shape[0], shape[1], shape[2], temperature.value, sigma.value, normalize != 0, (nf_reduction)reduction);
+        NF_LOSS(&call, nf_dcl, nf_data(call.loss), nf_data(call.d[0]), &call.number[0], nf_data(call.x[0]), shape[0],
+                shape[1], shape[2], temperature.value, sigma.value, normalize != 0, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }
@@ -132,63 +218,53 @@ static PyObject *debiased_nt_xent(PyObject *module, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "OO&O&O&i", &z, nf_read_number, &temperature, nf_read_number, &tau_plus,
                           nf_read_number, &beta, &reduction))
         return NULL;
-    nf_loss_call call = {0};
+    nf_loss_call call = {.numbers = 1};
     if (!open_views(&call, z, reduction) || !two_views(call.x[0]))
         return nf_loss_give_up(&call);
     npy_intp *shape = PyArray_DIMS(call.x[0]);
     nf_release_gil();
-    nf_status status = NF_LOSS(&call, nf_debiased_nt_xent, nf_data(call.loss), nf_data(call.d[0]), &call.d_temperature,
-                               nf_data(call.x[0]), shape[1], shape[2], temperature.value, tau_plus.value, beta.value,
-                               (nf_reduction)reduction);
+    nf_status status =
+        NF_LOSS(&call, nf_debiased_nt_xent, nf_data(call.loss), nf_data(call.d[0]), &call.number[0], nf_data(call.x[0]),
+                shape[1], shape[2], temperature.value, tau_plus.value, beta.value, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }
 
 /* ---- Rows with labels ---- */
 
-static bool labels_fit(PyArrayObject *z, PyArrayObject *labels) {
-    npy_intp samples = PyArray_DIM(z, PyArray_NDIM(z) - 2), count = PyArray_DIM(labels, 0);
-    if (samples == count)
-        return true;
-    PyErr_Format(PyExc_ValueError, "labels must have one label for each of %zd samples of z, got %zd", samples, count);
-    return false;
-}
-
 /* sup_con(z, labels, positives inside, temperature, normalize, reduction)
  * -> (loss, d_z, d_temperature), anchors with a positive */
 static PyObject *sup_con(PyObject *module, PyObject *arguments) {
     (void)module;
     static const nf_real_input input = {"z", 2, 3, false};
-    PyObject *z, *labels_object;
+    PyObject *z, *labels;
     nf_number temperature = {"temperature", 0};
     int inside, normalize, reduction;
-    if (!PyArg_ParseTuple(arguments, "OOpO&pi", &z, &labels_object, &inside, nf_read_number, &temperature, &normalize,
+    if (!PyArg_ParseTuple(arguments, "OOpO&pi", &z, &labels, &inside, nf_read_number, &temperature, &normalize,
                           &reduction))
         return NULL;
-    nf_loss_call call = {0};
+    nf_loss_call call = {.numbers = 1};
     if (!nf_loss_inputs(&call, &z, &input, 1))
         return nf_loss_give_up(&call);
     int last = PyArray_NDIM(call.x[0]) - 1;
     npy_intp *shape = PyArray_DIMS(call.x[0]), views = last == 2 ? shape[0] : 1, samples = shape[last - 1];
-    PyArrayObject *labels = nf_input(labels_object, "labels", NPY_INT64, 1, 1);
-    if (!labels || !labels_fit(call.x[0], labels) || !nf_loss_outputs(&call, reduction, views * samples)) {
-        Py_XDECREF((PyObject *)labels);
+    if (!nf_loss_integers(&call, 0, labels, "labels", samples, "samples of z") ||
+        !nf_loss_outputs(&call, reduction, views * samples))
         return nf_loss_give_up(&call);
-    }
     int64_t active = 0;
     nf_release_gil();
-    nf_status status = NF_LOSS(&call, nf_sup_con, nf_data(call.loss), nf_data(call.d[0]), &call.d_temperature, &active,
-                               nf_data(call.x[0]), nf_data(labels), views, samples, shape[last],
-                               inside ? NF_POSITIVES_IN : NF_POSITIVES_OUT, temperature.value, normalize != 0,
-                               (nf_reduction)reduction);
+    nf_status status =
+        NF_LOSS(&call, nf_sup_con, nf_data(call.loss), nf_data(call.d[0]), &call.number[0], &active, nf_data(call.x[0]),
+                nf_data(call.constants[0]), views, samples, shape[last], inside ? NF_POSITIVES_IN : NF_POSITIVES_OUT,
+                temperature.value, normalize != 0, (nf_reduction)reduction);
     nf_take_gil();
-    Py_DECREF((PyObject *)labels);
     PyObject *results = nf_loss_results(&call, status);
     return results ? Py_BuildValue("NL", results, (long long)active) : NULL;
 }
 
 static PyMethodDef methods[] = {
-    {"info_nce", info_nce, METH_VARARGS, NULL}, {"nt_xent", nt_xent, METH_VARARGS, NULL},
+    {"info_nce", info_nce, METH_VARARGS, NULL}, {"nce", nce, METH_VARARGS, NULL},
+    {"npid", npid, METH_VARARGS, NULL},         {"nt_xent", nt_xent, METH_VARARGS, NULL},
     {"dcl", dcl, METH_VARARGS, NULL},           {"debiased_nt_xent", debiased_nt_xent, METH_VARARGS, NULL},
     {"sup_con", sup_con, METH_VARARGS, NULL},   {0},
 };

@@ -6,6 +6,7 @@
 #include "../core/threads.h"
 #include "pairs.h"
 #include "precision.h"
+#include "reduction.h"
 
 #include <math.h>
 
@@ -74,9 +75,7 @@ static nf_status add_uniformity(problem *p, double *loss) {
     double peak = 0, n = (double)rows->count;
     NF_TRY(NF_REAL(nf_pairs_open)(&p->pairs));
     NF_TRY(NF_REAL(nf_pairs_exponential)(&p->pairs, &peak, -4 * p->t * rows->largest_norm * rows->largest_norm, 0));
-    p->total = 0;
-    for (int64_t i = 0; i < rows->count; i++)
-        p->total += p->pairs.row_sums[i];
+    p->total = nf_sum(p->pairs.row_sums, rows->count);
     *loss += p->uniformity / 2 * (peak + log(p->total) - log(n) - log(n - 1));
     return nf_parallel(gradient_task, p, nf_ceil_div(rows->count, NF_REAL(nf_rows_per_task)(rows->width)),
                        NF_MAX_THREADS);
@@ -89,10 +88,7 @@ static nf_status run(problem *p, double *loss) {
     p->offsets = (real *)(p->values + count);
     p->d_align = p->offsets + room;
     NF_TRY(nf_parallel(align_task, p, nf_ceil_div(count, NF_REAL(nf_rows_per_task)(p->x.width)), NF_MAX_THREADS));
-    *loss = 0;
-    for (int64_t i = 0; i < count; i++)
-        *loss += p->values[i];
-    *loss *= p->alignment / (double)count;
+    *loss = nf_sum(p->values, count) * (p->alignment / (double)count);
     for (int side = 0; side < 2; side++) {
         p->rows = side ? &p->y : &p->x;
         p->d_rows = side ? p->d_y : p->d_x;
@@ -121,19 +117,11 @@ static nf_status prepare(problem *p, const real *x, const real *y, int64_t sampl
 static nf_status in_double(double *loss, float *d_x, float *d_y, const float *x, const float *y, int64_t samples,
                            int64_t width, double alpha, double t, double alignment, double uniformity, bool normalize) {
     int64_t size = samples * width;
-    void *memory;
-    NF_TRY(nf_alloc(&memory, (size_t)size * 4 * sizeof(double)));
-    double *wide_x = memory, *wide_y = wide_x + size, *wide_d_x = wide_y + size, *wide_d_y = wide_d_x + size;
-    nf_widen(wide_x, x, size);
-    nf_widen(wide_y, y, size);
-    nf_status status = nf_align_uniform_f64(loss, wide_d_x, wide_d_y, wide_x, wide_y, samples, width, alpha, t,
+    nf_wide wide = {.from = {x, y}, .to = {d_x, d_y}, .size = {size, size}};
+    NF_TRY(nf_wide_open(&wide));
+    nf_status status = nf_align_uniform_f64(loss, wide.d[0], wide.d[1], wide.x[0], wide.x[1], samples, width, alpha, t,
                                             alignment, uniformity, normalize);
-    if (status == NF_OK) {
-        nf_narrow(d_x, wide_d_x, size);
-        nf_narrow(d_y, wide_d_y, size);
-    }
-    nf_free(memory);
-    return status;
+    return nf_wide_close(&wide, status);
 }
 #endif
 

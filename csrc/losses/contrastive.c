@@ -1,8 +1,8 @@
 /* All pairs of a labelled batch. The mean is over the pairs that are not 0, so that their number has to be known before
  * there are slopes: two passes. */
 #include "distances.h"
+#include "precision.h"
 #include "reduction.h"
-#include "widen.h"
 
 #include <string.h>
 
@@ -69,12 +69,9 @@ nf_status NF_REAL(nf_contrastive)(double *loss, real *d_z, const real *z, const 
     if (!(negative_margin >= 0 && negative_margin <= 1e30))
         return nf_fail(NF_BAD_VALUE, "neg_margin must be >= 0 and at most 1e30, got %g", negative_margin);
     problem p = {.positive_margin = positive_margin, .negative_margin = negative_margin};
-    void *memory = NULL;
-    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, false, normalize);
-    if (status == NF_OK)
-        status = nf_alloc(&memory, (size_t)count * 4 * sizeof(double));
+    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, 4, false, normalize);
     if (status == NF_OK && !p.distances.need_double) {
-        p.positive_values = memory;
+        p.positive_values = p.distances.statistics;
         p.negative_values = p.positive_values + count;
         p.positive_actives = p.negative_values + count;
         p.negative_actives = p.positive_actives + count;
@@ -82,15 +79,12 @@ nf_status NF_REAL(nf_contrastive)(double *loss, real *d_z, const real *z, const 
     }
     bool need_double = p.distances.need_double;
     NF_REAL(nf_distances_close)(&p.distances);
-    nf_free(memory);
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double) {
-        nf_wide wide;
-        status = nf_widen(&wide, z, count * width);
-        if (status == NF_OK)
-            status = nf_contrastive_f64(loss, wide.d_z, wide.z, labels, count, width, positive_margin, negative_margin,
-                                        normalize, reduction);
-        nf_narrow(&wide, d_z, status);
+        nf_wide wide = {.from = {z}, .to = {d_z}, .size = {count * width}};
+        NF_TRY(nf_wide_open(&wide));
+        return nf_wide_close(&wide, nf_contrastive_f64(loss, wide.d[0], wide.x[0], labels, count, width,
+                                                       positive_margin, negative_margin, normalize, reduction));
     }
 #else
     (void)need_double;

@@ -12,6 +12,7 @@
 #include "logistic.h"
 #include "pairs.h"
 #include "precision.h"
+#include "reduction.h"
 #include "scores.h"
 
 #include <string.h>
@@ -58,7 +59,7 @@ static nf_status open_plan(plan *p) {
 
 /* Loss, slopes and factor, from own, others and peak. */
 static nf_status finish_plan(plan *p, double *loss) {
-    double n = (double)p->samples, one = p->reduction == NF_REDUCE_MEAN ? 1 / n : 1, total = 0, sum = 0;
+    double n = (double)p->samples, one = 1 / nf_reduction_divisor(p->reduction, p->samples), sum = 0;
     double share = p->objective == NF_SIGMOID ? 1 : 1 / (n - 1); /* of a pair (i, j) in the value of sample i */
     if (p->objective == NF_NWJ) {
         if (p->peak > highest_exponent())
@@ -66,8 +67,6 @@ static nf_status finish_plan(plan *p, double *loss) {
                            highest_exponent(), p->peak);
         share *= exp(p->peak - 1);
     }
-    for (int64_t i = 0; i < p->samples; i++)
-        total += p->others[i];
     for (int64_t i = 0; i < p->samples; i++) {
         double value;
         if (is_logistic(p->objective)) {
@@ -85,6 +84,7 @@ static nf_status finish_plan(plan *p, double *loss) {
         *loss = sum * one;
     p->factor = share * one;
     if (p->objective == NF_DONSKER_VARADHAN) {
+        double total = nf_sum(p->others, p->samples);
         *loss += p->peak + log(total) - log(n * (n - 1));
         p->factor = 1 / total;
     }
@@ -142,9 +142,7 @@ static nf_status run(problem *p, double *loss, real *d_x, real *d_y, real *d_w, 
     memcpy(p->plan.others, p->pairs.row_sums, (size_t)samples * sizeof(double));
     NF_TRY(finish_plan(&p->plan, loss));
     NF_TRY(nf_parallel(join_task, p, nf_ceil_div(samples, step), NF_MAX_THREADS));
-    *d_bias = 0;
-    for (int64_t i = 0; i < samples; i++)
-        *d_bias += p->pairs.row_weights[i];
+    *d_bias = nf_sum(p->pairs.row_weights, samples);
     return NF_REAL(nf_scored_gradients)(&p->scored, d_x, d_y, d_w, d_log_scale, p->pairs.d_rows, p->pairs.d_columns,
                                         p->pairs.row_weights, p->pairs.column_weights);
 }
@@ -165,27 +163,16 @@ static nf_status in_double(double *loss, float *d_x, float *d_y, float *d_w, dou
                            const float *x, const float *y, const float *w, int64_t samples, int64_t x_width,
                            int64_t y_width, nf_objective objective, nf_score score, double scale, double bias,
                            nf_reduction reduction) {
-    int64_t x_size = samples * x_width, y_size = samples * y_width, w_size = w ? x_width * y_width : 0;
-    int64_t size = x_size + y_size + w_size;
-    void *memory;
-    NF_TRY(nf_alloc(&memory, (size_t)size * 2 * sizeof(double)));
-    double *wide_x = memory, *wide_y = wide_x + x_size, *wide_w = wide_y + y_size;
-    double *wide_d_x = wide_x + size, *wide_d_y = wide_y + size, *wide_d_w = wide_w + size;
-    nf_widen(wide_x, x, x_size);
-    nf_widen(wide_y, y, y_size);
-    nf_widen(wide_w, w, w_size);
+    nf_wide wide = {.from = {x, y, w},
+                    .to = {d_x, d_y, d_w},
+                    .size = {samples * x_width, samples * y_width, w ? x_width * y_width : 0}};
+    NF_TRY(nf_wide_open(&wide));
     nf_status status =
-        nf_critic_loss_f64(loss, wide_d_x, wide_d_y, w ? wide_d_w : NULL, d_log_scale, d_bias, wide_x, wide_y,
-                           w ? wide_w : NULL, samples, x_width, y_width, objective, score, scale, bias, reduction);
-    if (status == NF_OK && !nf_fits_float(wide_d_x, size))
+        nf_critic_loss_f64(loss, wide.d[0], wide.d[1], wide.d[2], d_log_scale, d_bias, wide.x[0], wide.x[1], wide.x[2],
+                           samples, x_width, y_width, objective, score, scale, bias, reduction);
+    if (status == NF_OK && !nf_wide_fits_float(&wide))
         status = nf_fail(NF_BAD_VALUE, "gradients exceed the range of float32: scores are too large");
-    if (status == NF_OK) {
-        nf_narrow(d_x, wide_d_x, x_size);
-        nf_narrow(d_y, wide_d_y, y_size);
-        nf_narrow(d_w, wide_d_w, w_size);
-    }
-    nf_free(memory);
-    return status;
+    return nf_wide_close(&wide, status);
 }
 #endif
 

@@ -9,6 +9,7 @@
 #include "../core/dispatch.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
+#include "precision.h"
 #include "reduction.h"
 #include "tiles.h"
 
@@ -141,18 +142,11 @@ static void release(problem *p) {
 
 #ifndef NF_DOUBLE
 static nf_status in_double(const problem *p, double *loss, double *d_temperature, const float *z, int64_t width) {
-    size_t size = (size_t)(p->anchors * width);
-    void *memory;
-    NF_TRY(nf_alloc(&memory, size * 2 * sizeof(double)));
-    double *wide_z = memory, *wide_d_z = wide_z + size;
-    for (size_t i = 0; i < size; i++)
-        wide_z[i] = (double)z[i];
-    nf_status status = nf_debiased_nt_xent_f64(loss, wide_d_z, d_temperature, wide_z, p->samples, width, p->temperature,
-                                               p->tau_plus, p->beta, p->reduction);
-    for (size_t i = 0; status == NF_OK && i < size; i++)
-        p->d_z[i] = (float)wide_d_z[i];
-    nf_free(memory);
-    return status;
+    nf_wide wide = {.from = {z}, .to = {p->d_z}, .size = {p->anchors * width}};
+    NF_TRY(nf_wide_open(&wide));
+    nf_status status = nf_debiased_nt_xent_f64(loss, wide.d[0], d_temperature, wide.x[0], p->samples, width,
+                                               p->temperature, p->tau_plus, p->beta, p->reduction);
+    return nf_wide_close(&wide, status);
 }
 #endif
 
@@ -162,8 +156,7 @@ nf_status NF_REAL(nf_debiased_nt_xent)(double *loss, real *d_z, double *d_temper
     if (samples < 2 || width < 1)
         return nf_fail(NF_BAD_VALUE, "z must have at least 2 samples and one dimension, got %lld of %lld",
                        (long long)samples, (long long)width);
-    if (!(temperature > 0 && isfinite(temperature)))
-        return nf_fail(NF_BAD_VALUE, "temperature must be finite and > 0, got %g", temperature);
+    NF_TRY(nf_temperature_check(temperature));
     if (!(tau_plus >= 0 && tau_plus <= 0.999))
         return nf_fail(NF_BAD_VALUE, "tau_plus must be from 0 to 0.999, got %g", tau_plus);
     if (!(beta == 0 || (beta >= 1e-6 && beta <= 1e4)))

@@ -4,10 +4,10 @@
 #include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
+#include "classes.h"
 #include "reduction.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const int64_t group_bytes = 16 << 20;
@@ -23,45 +23,15 @@ static const double close_part = 0x1p-6;
 static const double too_close_part = 0x1p-16;
 #endif
 
-/* ---- Classes ---- */
-
-typedef struct member {
-    int64_t label, row;
-} member;
-
-static int by_label(const void *a, const void *b) {
-    const member *x = a, *y = b;
-    if (x->label != y->label)
-        return x->label < y->label ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
-}
+/* ---- Opening ---- */
 
 static nf_status find_classes(nf_distances *d, const int64_t *labels) {
-    size_t n = (size_t)d->count;
-    NF_TRY(nf_alloc(&d->class_memory, n * 3 * sizeof(int64_t)));
+    NF_TRY(nf_alloc(&d->class_memory, (size_t)d->count * 3 * sizeof(int64_t)));
     d->order = d->class_memory;
-    d->first = d->order + n;
-    d->end = d->first + n;
-    void *memory;
-    NF_TRY(nf_alloc(&memory, n * sizeof(member)));
-    member *members = memory;
-    for (int64_t i = 0; i < d->count; i++)
-        members[i] = (member){labels[i], i};
-    qsort(members, n, sizeof *members, by_label);
-    for (int64_t first = 0, end; first < d->count; first = end) {
-        for (end = first + 1; end < d->count && members[end].label == members[first].label;)
-            end++;
-        for (int64_t i = first; i < end; i++) {
-            d->order[i] = members[i].row;
-            d->first[i] = first;
-            d->end[i] = end;
-        }
-    }
-    nf_free(memory);
-    return NF_OK;
+    d->first = d->order + d->count;
+    d->end = d->first + d->count;
+    return nf_sort_classes(d->order, d->first, d->end, labels, d->count, d->count);
 }
-
-/* ---- Opening ---- */
 
 static nf_status check_range(nf_distances *d) {
     double largest = d->rows.largest_norm;
@@ -87,7 +57,7 @@ static void pack_task(void *context, int64_t task, int worker) {
         d->squares[first + i] = products[i * STEP + i];
 }
 
-static nf_status reserve(nf_distances *d) {
+static nf_status reserve(nf_distances *d, int64_t statistics) {
     d->room = NF_REAL(nf_rows_room)(d->count);
     d->stride = d->room + 16; /* columns of a group spread over the cache */
     int64_t rows = nf_max(group_bytes / (d->stride * (int64_t)sizeof(real)), group_least_rows);
@@ -96,10 +66,12 @@ static nf_status reserve(nf_distances *d) {
     int64_t worker_reals = nf_max((1 + NF_SCRATCH_ROWS) * d->room, NF_BLOCK_STEP * NF_BLOCK_STEP);
     d->worker_bytes = (size_t)nf_round_up(worker_reals * (int64_t)sizeof(real), 64);
     int64_t reals = d->room * (d->rows.width + d->rows.stride + 1) + d->group_rows * d->stride;
-    size_t bytes = (size_t)nf_round_up(reals * (int64_t)sizeof(real) + d->count * (int64_t)sizeof(double), 64);
+    int64_t doubles = (1 + statistics) * d->count;
+    size_t bytes = (size_t)nf_round_up(reals * (int64_t)sizeof(real) + doubles * (int64_t)sizeof(double), 64);
     NF_TRY(nf_alloc(&d->memory, bytes + d->worker_bytes * (size_t)d->workers));
     d->totals = d->memory;
-    d->sums = (real *)(d->totals + d->count);
+    d->statistics = d->totals + d->count;
+    d->sums = (real *)(d->totals + doubles);
     d->packed = d->sums + d->room * d->rows.stride;
     d->squares = d->packed + d->room * d->rows.width;
     d->group = d->squares + d->room;
@@ -108,7 +80,7 @@ static nf_status reserve(nf_distances *d) {
 }
 
 nf_status NF_REAL(nf_distances_open)(nf_distances *d, const real *z, const int64_t *labels, int64_t count,
-                                     int64_t width, bool squared, bool normalize) {
+                                     int64_t width, int64_t statistics, bool squared, bool normalize) {
     memset(d, 0, sizeof *d);
     d->count = count;
     d->squared = squared;
@@ -118,7 +90,7 @@ nf_status NF_REAL(nf_distances_open)(nf_distances *d, const real *z, const int64
     NF_TRY(find_classes(d, labels));
     NF_TRY(NF_REAL(nf_rows_open_ordered)(&d->rows, "z", z, d->order, count, width, normalize));
     NF_TRY(check_range(d));
-    NF_TRY(reserve(d));
+    NF_TRY(reserve(d, statistics));
     return nf_parallel(pack_task, d, d->room / NF_BLOCK_STEP, d->workers);
 }
 

@@ -28,6 +28,7 @@ typedef struct nf_distances {
     real *group;                    /* (group_rows, room), `stride` apart: distances, then slopes */
     real *sums;                     /* (room, rows.stride): sum_j (w_ij + w_ji) z_j */
     double *totals;                 /* (count): sum_j (w_ij + w_ji) */
+    double *statistics;             /* (statistics, count): for the loss's own use */
     int64_t group_rows, stride;     /* of a group */
     int64_t group_first, group_end; /* the group in work */
     int workers;
@@ -42,10 +43,10 @@ enum { NF_SCRATCH_ROWS = 4 };
  * (count) `slopes`, unless the pass is without gradients. scratch: NF_SCRATCH_ROWS times (room) for its own use. */
 typedef void (*nf_weigh)(void *context, int64_t i, const real *distances, real *slopes, real *scratch);
 
-/* z (count, width), labels (count); always to be closed. Fails if z has no rows or columns or is not finite, or if its
- * squares overflow. */
+/* z (count, width), labels (count), and how many statistics; always to be closed. Fails if z has no rows or columns or
+ * is not finite, or if its squares overflow. */
 nf_status NF_REAL(nf_distances_open)(nf_distances *d, const real *z, const int64_t *labels, int64_t count,
-                                     int64_t width, bool squared, bool normalize);
+                                     int64_t width, int64_t statistics, bool squared, bool normalize);
 void NF_REAL(nf_distances_close)(nf_distances *d);
 
 /* One pass over all rows; with `gradients`, gradients are added up from the slopes. At most one such pass. */

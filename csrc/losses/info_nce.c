@@ -10,6 +10,7 @@
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "logistic.h"
+#include "precision.h"
 #include "reduction.h"
 #include "tiles.h"
 
@@ -134,41 +135,19 @@ static void release(problem *p) {
 }
 
 #ifndef NF_DOUBLE
-static void widen(double *wide, const float *x, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        wide[i] = (double)x[i];
-}
-
-static void narrow(float *x, const double *wide, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        x[i] = (float)wide[i];
-}
-
 static nf_status in_double(double *loss, float *d_query, float *d_key, float *d_negatives, double *d_temperature,
                            const float *query, const float *key, const float *negatives, int64_t samples, int64_t width,
                            int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
                            nf_reduction reduction) {
-    size_t size = (size_t)(samples * width);
-    int64_t sets = kind == NF_SHARED_NEGATIVES ? 1 : kind == NF_PAIRED_NEGATIVES ? samples : 0;
-    size_t negative_size = (size_t)(sets * negative_count * width);
-    void *memory;
-    NF_TRY(nf_alloc(&memory, (4 * size + 2 * negative_size) * sizeof(double)));
-    double *wide_query = memory, *wide_key = wide_query + size, *wide_negatives = wide_key + size;
-    double *wide_d_query = wide_negatives + negative_size, *wide_d_key = wide_d_query + size;
-    double *wide_d_negatives = wide_d_key + size;
-    widen(wide_query, query, size);
-    widen(wide_key, key, size);
-    widen(wide_negatives, negatives, negative_size);
+    int64_t size = samples * width, sets = kind == NF_SHARED_NEGATIVES ? 1 : kind == NF_PAIRED_NEGATIVES ? samples : 0;
+    nf_wide wide = {.from = {query, key, negatives},
+                    .to = {d_query, d_key, d_negatives},
+                    .size = {size, size, sets * negative_count * width}};
+    NF_TRY(nf_wide_open(&wide));
     nf_status status =
-        nf_info_nce_f64(loss, wide_d_query, wide_d_key, wide_d_negatives, d_temperature, wide_query, wide_key,
-                        wide_negatives, samples, width, negative_count, kind, temperature, normalize, reduction);
-    if (status == NF_OK) {
-        narrow(d_query, wide_d_query, size);
-        narrow(d_key, wide_d_key, size);
-        narrow(d_negatives, wide_d_negatives, negative_size);
-    }
-    nf_free(memory);
-    return status;
+        nf_info_nce_f64(loss, wide.d[0], wide.d[1], wide.d[2], d_temperature, wide.x[0], wide.x[1], wide.x[2], samples,
+                        width, negative_count, kind, temperature, normalize, reduction);
+    return nf_wide_close(&wide, status);
 }
 #endif
 
@@ -179,8 +158,7 @@ nf_status NF_REAL(nf_info_nce)(double *loss, real *d_query, real *d_key, real *d
     if (samples < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "query must have at least one row and one column, got shape (%lld, %lld)",
                        (long long)samples, (long long)width);
-    if (!(temperature > 0 && isfinite(temperature)))
-        return nf_fail(NF_BAD_VALUE, "temperature must be finite and > 0, got %g", temperature);
+    NF_TRY(nf_temperature_check(temperature));
     bool need_double = false;
     nf_status status;
     if (kind == NF_PAIRED_NEGATIVES) {

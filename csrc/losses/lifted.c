@@ -7,7 +7,7 @@
 #include "../core/dispatch.h"
 #include "distances.h"
 #include "logistic.h"
-#include "widen.h"
+#include "precision.h"
 
 #include <string.h>
 
@@ -82,27 +82,21 @@ nf_status NF_REAL(nf_lifted_structure)(double *loss, real *d_z, const real *z, c
     if (!(fabs(margin) <= 1e30))
         return nf_fail(NF_BAD_VALUE, "margin must be in -1e30..1e30, got %g", margin);
     problem p = {.margin = margin};
-    void *memory = NULL;
-    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, false, normalize);
-    if (status == NF_OK)
-        status = nf_alloc(&memory, (size_t)count * 3 * sizeof(double));
+    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, 3, false, normalize);
     if (status == NF_OK && !p.distances.need_double) {
-        p.logs = memory;
+        p.logs = p.distances.statistics;
         p.values = p.logs + count;
         p.active = p.values + count;
         status = run(&p, loss, d_z, nonzero, reduction);
     }
     bool need_double = p.distances.need_double;
     NF_REAL(nf_distances_close)(&p.distances);
-    nf_free(memory);
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double) {
-        nf_wide wide;
-        status = nf_widen(&wide, z, count * width);
-        if (status == NF_OK)
-            status = nf_lifted_structure_f64(loss, wide.d_z, wide.z, labels, count, width, margin, nonzero, normalize,
-                                             reduction);
-        nf_narrow(&wide, d_z, status);
+        nf_wide wide = {.from = {z}, .to = {d_z}, .size = {count * width}};
+        NF_TRY(nf_wide_open(&wide));
+        return nf_wide_close(&wide, nf_lifted_structure_f64(loss, wide.d[0], wide.x[0], labels, count, width, margin,
+                                                            nonzero, normalize, reduction));
     }
 #else
     (void)need_double;

@@ -8,6 +8,7 @@
 #include "logistic.h"
 #include "pairs.h"
 #include "precision.h"
+#include "reduction.h"
 
 #include <string.h>
 
@@ -104,18 +105,11 @@ static nf_status run(problem *p, double *loss, double *d_temperature, nf_reducti
     p->values = p->memory;
     p->products = p->values + p->samples;
     p->offsets = (real *)(p->products + p->samples);
-    p->scale = (reduction == NF_REDUCE_MEAN ? 1 / (double)p->samples : 1) / p->temperature;
+    p->scale = 1 / nf_reduction_divisor(reduction, p->samples) / p->temperature;
     NF_TRY(p->paired ? nf_parallel(paired_task, p, p->samples, NF_MAX_THREADS) : run_shared(p));
-    double sum = 0, product = 0;
-    for (int64_t i = 0; i < p->samples; i++) {
-        sum += p->values[i];
-        product += p->products[i];
-    }
-    if (reduction == NF_REDUCE_NONE)
-        memcpy(loss, p->values, (size_t)p->samples * sizeof(double));
-    else
-        *loss = reduction == NF_REDUCE_MEAN ? sum / (double)p->samples : sum;
-    *d_temperature = -product / p->temperature; /* scores are homogeneous in the queries, of degree 1 */
+    nf_reduce(loss, p->values, p->samples, reduction);
+    /* Scores are homogeneous in the queries, of degree 1. */
+    *d_temperature = -nf_sum(p->products, p->samples) / p->temperature;
     return NF_OK;
 }
 
@@ -144,25 +138,15 @@ static nf_status prepare(problem *p, const real *query, const real *key, const r
 #ifndef NF_DOUBLE
 static nf_status in_double(const problem *p, double *loss, double *d_temperature, const float *query, const float *key,
                            const float *negatives, nf_negatives kind, bool normalize, nf_reduction reduction) {
-    int64_t size = p->samples * p->width, negative_size = (p->paired ? p->samples : 1) * p->count * p->width;
-    void *memory;
-    NF_TRY(nf_alloc(&memory, (size_t)(4 * size + 2 * negative_size) * sizeof(double)));
-    double *wide_query = memory, *wide_key = wide_query + size, *wide_negatives = wide_key + size;
-    double *wide_d_query = wide_negatives + negative_size, *wide_d_key = wide_d_query + size;
-    double *wide_d_negatives = wide_d_key + size;
-    nf_widen(wide_query, query, size);
-    nf_widen(wide_key, key, size);
-    nf_widen(wide_negatives, negatives, negative_size);
-    nf_status status = nf_nce_f64(loss, wide_d_query, wide_d_key, wide_d_negatives, d_temperature, wide_query, wide_key,
-                                  wide_negatives, p->key_offsets, p->negative_offsets, p->samples, p->width, p->count,
-                                  kind, p->temperature, normalize, reduction);
-    if (status == NF_OK) {
-        nf_narrow(p->d_query, wide_d_query, size);
-        nf_narrow(p->d_key, wide_d_key, size);
-        nf_narrow(p->d_negatives, wide_d_negatives, negative_size);
-    }
-    nf_free(memory);
-    return status;
+    int64_t size = p->samples * p->width, sets = p->paired ? p->samples : 1;
+    nf_wide wide = {.from = {query, key, negatives},
+                    .to = {p->d_query, p->d_key, p->d_negatives},
+                    .size = {size, size, sets * p->count * p->width}};
+    NF_TRY(nf_wide_open(&wide));
+    nf_status status = nf_nce_f64(loss, wide.d[0], wide.d[1], wide.d[2], d_temperature, wide.x[0], wide.x[1], wide.x[2],
+                                  p->key_offsets, p->negative_offsets, p->samples, p->width, p->count, kind,
+                                  p->temperature, normalize, reduction);
+    return nf_wide_close(&wide, status);
 }
 #endif
 
@@ -175,8 +159,7 @@ nf_status NF_REAL(nf_nce)(double *loss, real *d_query, real *d_key, real *d_nega
                        (long long)samples, (long long)width);
     if (kind != NF_SHARED_NEGATIVES && kind != NF_PAIRED_NEGATIVES)
         return nf_fail(NF_BAD_VALUE, "NCE needs negatives of its own");
-    if (!(temperature > 0 && isfinite(temperature)))
-        return nf_fail(NF_BAD_VALUE, "temperature must be finite and > 0, got %g", temperature);
+    NF_TRY(nf_temperature_check(temperature));
     problem p = {.paired = kind == NF_PAIRED_NEGATIVES,
                  .samples = samples,
                  .width = width,

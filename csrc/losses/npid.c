@@ -5,6 +5,7 @@
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "logistic.h"
+#include "reduction.h"
 #include "rows.h"
 
 #include <string.h>
@@ -55,19 +56,12 @@ static nf_status run(problem *p, double *loss, double *d_temperature, nf_reducti
     p->products = p->values + samples;
     p->d_z = (real *)(p->products + samples);
     NF_TRY(nf_parallel(query_task, p, samples, NF_MAX_THREADS));
-    double sum = 0, product = 0;
-    for (int64_t i = 0; i < samples; i++) {
+    for (int64_t i = 0; i < samples; i++)
         if (isnan(p->values[i]))
             return nf_fail(NF_BAD_VALUE, "bank must be finite and its products too, but is not where query %lld met it",
                            (long long)i);
-        sum += p->values[i];
-        product += p->products[i];
-    }
-    if (reduction == NF_REDUCE_NONE)
-        memcpy(loss, p->values, (size_t)samples * sizeof(double));
-    else
-        *loss = reduction == NF_REDUCE_MEAN ? sum / (double)samples : sum;
-    *d_temperature = -product / p->temperature;
+    nf_reduce(loss, p->values, samples, reduction);
+    *d_temperature = -nf_sum(p->products, samples) / p->temperature;
     return NF_OK;
 }
 
@@ -83,14 +77,14 @@ nf_status NF_REAL(nf_npid)(double *loss, real *d_query, double *d_temperature, c
     if (!(fabs(log_offset) < 1e300))
         return nf_fail(NF_BAD_VALUE, "the logarithm of the partition must be finite, got %g", log_offset);
     NF_TRY(check_indices("indices", indices, samples, bank_count));
-    NF_TRY(check_indices("negative indices", negative_indices, samples * negative_count, bank_count));
+    NF_TRY(check_indices("negatives", negative_indices, samples * negative_count, bank_count));
     problem p = {.bank = bank,
                  .indices = indices,
                  .negative_indices = negative_indices,
                  .count = negative_count,
                  .temperature = temperature,
                  .offset = log_offset,
-                 .scale = (reduction == NF_REDUCE_MEAN ? 1 / (double)samples : 1) / temperature,
+                 .scale = 1 / nf_reduction_divisor(reduction, samples) / temperature,
                  .d_query = d_query};
     nf_status status = NF_REAL(nf_rows_open)(&p.query, "query", query, samples, width, normalize);
     if (status == NF_OK)

@@ -12,6 +12,7 @@
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "logistic.h"
+#include "precision.h"
 #include "reduction.h"
 #include "tiles.h"
 
@@ -181,20 +182,13 @@ static void release(problem *p) {
 #ifndef NF_DOUBLE
 static nf_status in_double(const problem *p, double *loss, double *d_temperature, const float *z, int64_t width,
                            bool normalize) {
-    size_t size = (size_t)(p->anchors * width);
-    void *memory;
-    NF_TRY(nf_alloc(&memory, size * 2 * sizeof(double)));
-    double *wide_z = memory, *wide_d_z = wide_z + size;
-    for (size_t i = 0; i < size; i++)
-        wide_z[i] = (double)z[i];
-    nf_status status = p->decoupled ? nf_dcl_f64(loss, wide_d_z, d_temperature, wide_z, p->views, p->samples, width,
+    nf_wide wide = {.from = {z}, .to = {p->d_z}, .size = {p->anchors * width}};
+    NF_TRY(nf_wide_open(&wide));
+    nf_status status = p->decoupled ? nf_dcl_f64(loss, wide.d[0], d_temperature, wide.x[0], p->views, p->samples, width,
                                                  p->temperature, p->sigma, normalize, p->reduction)
-                                    : nf_nt_xent_f64(loss, wide_d_z, d_temperature, wide_z, p->views, p->samples, width,
-                                                     p->temperature, normalize, p->reduction);
-    for (size_t i = 0; status == NF_OK && i < size; i++)
-        p->d_z[i] = (float)wide_d_z[i];
-    nf_free(memory);
-    return status;
+                                    : nf_nt_xent_f64(loss, wide.d[0], d_temperature, wide.x[0], p->views, p->samples,
+                                                     width, p->temperature, normalize, p->reduction);
+    return nf_wide_close(&wide, status);
 }
 #endif
 
@@ -204,8 +198,7 @@ static nf_status solve(problem *p, double *loss, double *d_temperature, const re
     if (p->samples < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "z must have at least one sample and one dimension, got %lld of %lld",
                        (long long)p->samples, (long long)width);
-    if (!(p->temperature > 0 && isfinite(p->temperature)))
-        return nf_fail(NF_BAD_VALUE, "temperature must be finite and > 0, got %g", p->temperature);
+    NF_TRY(nf_temperature_check(p->temperature));
     p->anchors = p->views * p->samples;
     nf_status status = prepare(p, z, width, normalize);
     bool need_double = status == NF_OK && p->tiles.need_double;

@@ -5,6 +5,8 @@
 #include "../core/real.h"
 #include "../core/status.h"
 
+#include <math.h>
+
 typedef struct nf_rows {
     real *z;             /* (count, width), `stride` apart, zeros between: x / |x|, or x itself */
     double largest_norm; /* of the rows of z */
@@ -30,6 +32,12 @@ void NF_REAL(nf_rows_close)(nf_rows *rows);
 /* Fails if the scores of rows a and b overflow. Sets `need_double` if float has too few digits or too small a range for
  * them. */
 nf_status NF_REAL(nf_scores_check)(const nf_rows *a, const nf_rows *b, double temperature, bool *need_double);
+
+static inline nf_status nf_temperature_check(double temperature) {
+    if (temperature > 0 && isfinite(temperature))
+        return NF_OK;
+    return nf_fail(NF_BAD_VALUE, "temperature must be finite and > 0, got %g", temperature);
+}
 
 /* Room for rows of this width: whole cache lines, an odd number of them, so that a column is spread over the cache. And
  * for this many rows: whole blocks of the kernels. */

@@ -5,7 +5,7 @@
 #include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
-#include "precision.h"
+#include "reduction.h"
 
 #include <math.h>
 #include <string.h>
@@ -165,13 +165,6 @@ static nf_status run_side(side *s) {
     return nf_parallel(side_task, s, nf_ceil_div(s->rows->count, step), NF_MAX_THREADS);
 }
 
-static double sum(const double *x, int64_t count) {
-    double total = 0;
-    for (int64_t i = 0; i < count; i++)
-        total += x[i];
-    return total;
-}
-
 /* d_x = d_rows w^T, d_w = x^T d_rows, with d_rows (count, width) dense */
 static nf_status bilinear_gradients(const nf_scored *scored, real *d_x, real *d_w, const real *d_rows) {
     int64_t count = scored->rows.count, width = scored->rows.width, x_width = scored->x_width;
@@ -211,12 +204,12 @@ nf_status NF_REAL(nf_scored_gradients)(const nf_scored *scored, real *d_x, real 
     real *d_dense = (real *)(products + count + y_count);
     side x = {scored, &scored->rows, bilinear ? d_dense : d_x, d_rows, row_sums, products};
     nf_status status = run_side(&x);
-    double total = sum(products, count);
+    double total = nf_sum(products, count);
     if (status == NF_OK) {
         side y = {scored, &scored->columns, d_y, d_columns, column_sums, products + count};
         status = run_side(&y);
         if (is_distance(scored)) /* homogeneous of degree 2 in x and y together, where the others are of 1 in x */
-            total = (total + sum(products + count, y_count)) / 2;
+            total = (total + nf_sum(products + count, y_count)) / 2;
     }
     *d_log_scale = total;
     if (status == NF_OK && bilinear)

@@ -10,21 +10,18 @@
 #include "../core/dispatch.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
+#include "classes.h"
 #include "logistic.h"
+#include "precision.h"
 #include "reduction.h"
 #include "tiles.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum {
     MOST_PAIRED = 32, /* rows of a class that L_out takes pair by pair */
     SUM_PART = 256    /* rows of a class that are summed at a time */
 };
-
-typedef struct member {
-    int64_t label, row;
-} member;
 
 typedef struct problem {
     nf_rows rows;
@@ -34,7 +31,6 @@ typedef struct problem {
     int64_t anchors, active; /* active: that have a positive */
     double temperature;
     real *d_z;
-    member *members;                                  /* (anchors): sorted */
     int64_t *order;                                   /* (anchors): where the sorted rows come from */
     int64_t *first, *end;                             /* (anchors): the rows of an anchor's class */
     int64_t *left_first, *left_end;                   /* (anchors): the columns that its tiles leave out */
@@ -43,13 +39,6 @@ typedef struct problem {
     real *class_sums;                                 /* rows.z summed over a class, at the class's first row */
     void *memory, *sums_memory;
 } problem;
-
-static int by_label(const void *a, const void *b) {
-    const member *x = a, *y = b;
-    if (x->label != y->label)
-        return x->label < y->label ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
-}
 
 static int64_t positive_count(const problem *p, int64_t i) {
     return p->end[i] - p->first[i] - 1;
@@ -60,22 +49,14 @@ static bool is_summed(const problem *p, int64_t i) {
     return p->positives == NF_POSITIVES_OUT && p->end[i] - p->first[i] > MOST_PAIRED;
 }
 
-static void find_classes(problem *p, const int64_t *labels, int64_t samples) {
-    for (int64_t i = 0; i < p->anchors; i++)
-        p->members[i] = (member){labels[i % samples], i};
-    qsort(p->members, (size_t)p->anchors, sizeof *p->members, by_label);
-    for (int64_t first = 0, end; first < p->anchors; first = end) {
-        for (end = first + 1; end < p->anchors && p->members[end].label == p->members[first].label;)
-            end++;
-        for (int64_t i = first; i < end; i++) {
-            p->order[i] = p->members[i].row;
-            p->first[i] = first;
-            p->end[i] = end;
-            p->left_first[i] = is_summed(p, i) ? i : first;
-            p->left_end[i] = is_summed(p, i) ? i + 1 : end;
-        }
-        p->active += end - first > 1 ? end - first : 0;
+static nf_status find_classes(problem *p, const int64_t *labels, int64_t samples) {
+    NF_TRY(nf_sort_classes(p->order, p->first, p->end, labels, p->anchors, samples));
+    for (int64_t i = 0; i < p->anchors; i++) {
+        p->left_first[i] = is_summed(p, i) ? i : p->first[i];
+        p->left_end[i] = is_summed(p, i) ? i + 1 : p->end[i];
+        p->active += positive_count(p, i) > 0;
     }
+    return NF_OK;
 }
 
 static const real *row(const problem *p, int64_t i) {
@@ -241,11 +222,10 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
 
 static nf_status take_memory(problem *p) {
     size_t n = (size_t)p->anchors;
-    NF_TRY(nf_alloc(&p->memory, n * (sizeof(member) + 5 * sizeof(int64_t) + 4 * sizeof(double))));
-    p->members = p->memory;
+    NF_TRY(nf_alloc(&p->memory, n * (5 * sizeof(int64_t) + 4 * sizeof(double))));
     int64_t **integers[] = {&p->order, &p->first, &p->end, &p->left_first, &p->left_end};
     for (size_t i = 0; i < 5; i++)
-        *integers[i] = (int64_t *)(p->members + n) + i * n;
+        *integers[i] = (int64_t *)p->memory + i * n;
     double **numbers[] = {&p->negative_logs, &p->positive_logs, &p->all_logs, &p->values};
     for (size_t i = 0; i < 4; i++)
         *numbers[i] = (double *)(p->left_end + n) + i * n;
@@ -256,7 +236,7 @@ static nf_status take_memory(problem *p) {
 static nf_status prepare(problem *p, const real *z, const int64_t *labels, int64_t samples, int64_t width,
                          bool normalize) {
     NF_TRY(take_memory(p));
-    find_classes(p, labels, samples);
+    NF_TRY(find_classes(p, labels, samples));
     NF_TRY(NF_REAL(nf_rows_open_ordered)(&p->rows, "z", z, p->order, p->anchors, width, normalize));
     NF_TRY(NF_REAL(nf_tiles_open)(&p->tiles, &p->rows, &p->rows, 0, p->temperature));
     p->tiles.first = p->left_first;
@@ -284,18 +264,11 @@ static void release(problem *p) {
 static nf_status in_double(double *loss, float *d_z, double *d_temperature, int64_t *active, const float *z,
                            const int64_t *labels, int64_t views, int64_t samples, int64_t width, nf_positives positives,
                            double temperature, bool normalize, nf_reduction reduction) {
-    size_t size = (size_t)(views * samples * width);
-    void *memory;
-    NF_TRY(nf_alloc(&memory, size * 2 * sizeof(double)));
-    double *wide_z = memory, *wide_d_z = wide_z + size;
-    for (size_t i = 0; i < size; i++)
-        wide_z[i] = (double)z[i];
-    nf_status status = nf_sup_con_f64(loss, wide_d_z, d_temperature, active, wide_z, labels, views, samples, width,
+    nf_wide wide = {.from = {z}, .to = {d_z}, .size = {views * samples * width}};
+    NF_TRY(nf_wide_open(&wide));
+    nf_status status = nf_sup_con_f64(loss, wide.d[0], d_temperature, active, wide.x[0], labels, views, samples, width,
                                       positives, temperature, normalize, reduction);
-    for (size_t i = 0; status == NF_OK && i < size; i++)
-        d_z[i] = (float)wide_d_z[i];
-    nf_free(memory);
-    return status;
+    return nf_wide_close(&wide, status);
 }
 #endif
 
@@ -305,8 +278,7 @@ nf_status NF_REAL(nf_sup_con)(double *loss, real *d_z, double *d_temperature, in
     if (views < 1 || samples < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "z must have at least one row and one column, got %lld views of %lld by %lld",
                        (long long)views, (long long)samples, (long long)width);
-    if (!(temperature > 0 && isfinite(temperature)))
-        return nf_fail(NF_BAD_VALUE, "temperature must be finite and > 0, got %g", temperature);
+    NF_TRY(nf_temperature_check(temperature));
     problem p = {.positives = positives,
                  .reduction = reduction,
                  .anchors = views * samples,

@@ -1,9 +1,8 @@
 /* Triplets of a labelled batch. An anchor's triplets need its own distances only: one pass. */
 #include "../core/dispatch.h"
-#include "../core/memory.h"
 #include "distances.h"
 #include "logistic.h"
-#include "widen.h"
+#include "precision.h"
 
 #include <string.h>
 
@@ -118,27 +117,21 @@ nf_status NF_REAL(nf_triplet)(double *loss, real *d_z, const real *z, const int6
     if (!(margin >= 0 && margin <= 1e30))
         return nf_fail(NF_BAD_VALUE, "margin must be >= 0 and at most 1e30, got %g", margin);
     problem p = {.mining = mining, .soft = soft, .margin = margin};
-    void *memory = NULL;
-    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, squared, normalize);
-    if (status == NF_OK)
-        status = nf_alloc(&memory, (size_t)count * 3 * sizeof(double));
+    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, 3, squared, normalize);
     if (status == NF_OK && !p.distances.need_double) {
-        p.values = memory;
+        p.values = p.distances.statistics;
         p.valid = p.values + count;
         p.active = p.valid + count;
         status = run(&p, loss, d_z, nonzero, reduction);
     }
     bool need_double = p.distances.need_double;
     NF_REAL(nf_distances_close)(&p.distances);
-    nf_free(memory);
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double) {
-        nf_wide wide;
-        status = nf_widen(&wide, z, count * width);
-        if (status == NF_OK)
-            status = nf_triplet_f64(loss, wide.d_z, wide.z, labels, count, width, margin, mining, squared, soft,
-                                    nonzero, normalize, reduction);
-        nf_narrow(&wide, d_z, status);
+        nf_wide wide = {.from = {z}, .to = {d_z}, .size = {count * width}};
+        NF_TRY(nf_wide_open(&wide));
+        return nf_wide_close(&wide, nf_triplet_f64(loss, wide.d[0], wide.x[0], labels, count, width, margin, mining,
+                                                   squared, soft, nonzero, normalize, reduction));
     }
 #else
     (void)need_double;

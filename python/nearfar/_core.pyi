@@ -43,6 +43,28 @@ def info_nce(
     reduction: int,
     /,
 ) -> tuple[NDArray[np.float64], NDArray, NDArray, NDArray | None, float]: ...
+def nce(
+    query: ArrayLike,
+    key: ArrayLike,
+    negatives: ArrayLike,
+    key_offsets: ArrayLike | None,
+    negative_offsets: ArrayLike | None,
+    temperature: float,
+    normalize: bool,
+    reduction: int,
+    /,
+) -> tuple[NDArray[np.float64], NDArray, NDArray, NDArray, float]: ...
+def npid(
+    query: ArrayLike,
+    bank: ArrayLike,
+    indices: ArrayLike,
+    negatives: ArrayLike,
+    log_offset: float,
+    temperature: float,
+    normalize: bool,
+    reduction: int,
+    /,
+) -> tuple[NDArray[np.float64], NDArray, float]: ...
 def nt_xent(
     z: ArrayLike, temperature: float, normalize: bool, reduction: int, /
 ) -> tuple[NDArray[np.float64], NDArray, float]: ...
@@ -124,29 +146,7 @@ def align_uniform(
     uniformity: float,
     normalize: bool,
     /,
-) -> tuple[float, NDArray, NDArray]: ...
-def nce(
-    query: ArrayLike,
-    key: ArrayLike,
-    negatives: ArrayLike,
-    key_offsets: ArrayLike | None,
-    negative_offsets: ArrayLike | None,
-    temperature: float,
-    normalize: bool,
-    reduction: int,
-    /,
-) -> tuple[NDArray[np.float64], NDArray, NDArray, NDArray, float]: ...
-def npid(
-    query: ArrayLike,
-    bank: ArrayLike,
-    indices: ArrayLike,
-    negatives: ArrayLike,
-    log_offset: float,
-    temperature: float,
-    normalize: bool,
-    reduction: int,
-    /,
-) -> tuple[NDArray[np.float64], NDArray, float]: ...
+) -> tuple[NDArray[np.float64], NDArray, NDArray]: ...
 
 # transforms
 def resized_crop(

@@ -127,8 +127,8 @@ def npid_values(query, bank, indices, negatives, *, partition, temperature=0.07,
     query = normalized(query) if normalize else np.asarray(query, np.float64)
     n, m = len(bank), np.shape(negatives)[1]
 
-    def h(rows):
-        p = np.exp((query[:, None] * bank[rows]).sum(axis=2) / temperature) / partition
-        return p / (p + m / n)
+    def p(rows):
+        return np.exp((query[:, None] * bank[rows]).sum(axis=2) / temperature) / partition
 
-    return -np.log(h(np.asarray(indices)[:, None])[:, 0]) - np.log1p(-h(np.asarray(negatives))).sum(axis=1)
+    own, others, noise = p(np.asarray(indices)[:, None])[:, 0], p(np.asarray(negatives)), m / n
+    return -np.log(own / (own + noise)) - np.log(noise / (others + noise)).sum(axis=1)

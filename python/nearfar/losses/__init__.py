@@ -7,7 +7,8 @@ number of threads.
 
 Other packages scale the same loss differently. The following gives their values; their gradients are those of the call
 with the same factor. ``z`` (V, N, D) holds V views of N samples, ``query`` and ``key`` (N, D) two views, ``queue``
-(K, D) negatives, ``labels`` (N,) classes; ``T`` is the temperature, for which the packages' own default is given.
+(K, D) negatives, ``labels`` (N,) classes; margin losses take ``z`` (N, D). ``T`` is the temperature, for which the
+packages' own default is given, as for margins.
 
 google-research/simclr, ``add_contrastive_loss``, T = 1: the means of both views are added up
     ``2 * nt_xent(z, T)``
@@ -38,14 +39,37 @@ MoCo, T = 0.07 (v2: 0.2)
 MoCo v3, T = 0.2: times 2 T, and both directions are added up; q1 and q2 are the queries of two views, k1 and k2 their
 keys
     ``2 * T * (info_nce(q1, k2, T) + info_nce(q2, k1, T))``
-open_clip, ``ClipLoss``: logit_scale is 1 / T; rows are normalised before
-    ``info_nce(image, text, 1 / logit_scale, symmetric=True, normalize=False)``
+CLIP's pseudocode, t = log(1 / 0.07)
+    ``clip(image, text, t)``
+open_clip, ``ClipLoss``: logit_scale is the factor itself; rows are normalised before
+    ``clip(image, text, log(logit_scale), normalize=False)``
+SigLIP's pseudocode, t = log(10), b = -10
+    ``sigmoid_loss(image, text, t, b)``
+open_clip, ``SigLipLoss``: logit_scale is the factor itself; rows are normalised before
+    ``sigmoid_loss(image, text, log(logit_scale), logit_bias, normalize=False)``
 solo-learn, ``simclr_loss_func``, T = 0.1: the sum over an anchor's V - 1 positives is inside the logarithm
     ``sup_con(z, arange(N), T, positives="in") - log(V - 1)``
 info-nce-pytorch, ``InfoNCE``, T = 0.1
     ``info_nce(query, key, T)``
 info-nce-pytorch, ``InfoNCE`` with negatives, shared ("unpaired") or of each query ("paired")
     ``info_nce(query, key, T, negatives=negatives)``
+torch, ``triplet_margin_loss``, margin = 1, with eps=0
+    ``triplet_margin(anchor, positive, negative, margin, squared=False, normalize=False)``
+pytorch-metric-learning, ``TripletMarginLoss``, margin = 0.05: the mean of what is above 0
+    ``triplet(z, labels, margin, squared=False, nonzero=True)``
+pytorch-metric-learning, ``TripletMarginLoss`` with ``BatchHardMiner``
+    ``triplet(z, labels, margin, mining="hard", squared=False, nonzero=True)``
+pytorch-metric-learning, ``ContrastiveLoss``, pos_margin = 0, neg_margin = 1
+    ``contrastive(z, labels, pos_margin=pos_margin, neg_margin=neg_margin)``
+pytorch-metric-learning, ``LiftedStructureLoss``, neg_margin = 1, pos_margin = 0
+    ``lifted_structure(z, labels, neg_margin, nonzero=True)``
+TensorFlow Addons, ``triplet_semihard_loss``, margin = 1, with distance_metric="squared-L2"; each row has a positive and
+a negative
+    ``triplet(z, labels, margin, mining="semi_hard", normalize=False)``
+TensorFlow Addons, ``triplet_hard_loss``, margin = 1, with distance_metric="squared-L2"
+    ``triplet(z, labels, margin, mining="hard", normalize=False)``
+TensorFlow Addons, ``contrastive_loss`` of the distances of pairs, margin = 1: without the 1/2
+    ``2 * pair(a, b, same, margin=margin, normalize=False)``
 """
 
 from nearfar.losses import scores

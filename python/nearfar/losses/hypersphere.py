@@ -1,6 +1,7 @@
 """What contrastive losses do in the limit of many negatives: pull pairs together, spread all over the sphere."""
 
 from nearfar import _core
+from nearfar.losses.reductions import reduced
 
 
 def align_uniform(x, y, *, alpha=2.0, t=2.0, weights=(1.0, 1.0), normalize=True):
@@ -61,5 +62,5 @@ def align_uniform(x, y, *, alpha=2.0, t=2.0, weights=(1.0, 1.0), normalize=True)
     """
     if not isinstance(weights, (tuple, list)) or len(weights) != 2:
         raise ValueError(f"weights must be a pair of numbers, got {weights!r}")
-    loss, d_x, d_y = _core.align_uniform(x, y, alpha, t, *weights, normalize)
-    return loss, (d_x, d_y)
+    values, d_x, d_y = _core.align_uniform(x, y, alpha, t, *weights, normalize)
+    return reduced(values, "mean", d_x), (d_x, d_y)

@@ -6,6 +6,7 @@ embeddings x and y, which it scores tile by tile without storing the matrix.
 """
 
 import math
+import numbers
 
 import numpy as np
 
@@ -24,6 +25,8 @@ def _check_of_matrix(score, w, temperature, temperature_gradient):
 
 
 def _check_temperature(temperature):
+    if not isinstance(temperature, numbers.Real):
+        raise TypeError(f"temperature must be a real number, got {temperature!r}")
     if not (temperature > 0 and math.isfinite(temperature)):
         raise ValueError(f"temperature must be finite and > 0, got {temperature}")
 

@@ -97,6 +97,9 @@ def _offsets(log_noise, negatives):
     """log(m p) of the keys and of the negatives."""
     if not isinstance(log_noise, (tuple, list)) or len(log_noise) != 2:
         raise ValueError("log_noise must be a pair: of the keys and of the negatives")
-    shape = np.shape(negatives)
+    try:
+        shape = np.shape(negatives)
+    except ValueError:
+        raise ValueError("negatives must be an array: its parts have different shapes") from None
     count = math.log(max(shape[-2], 1)) if len(shape) > 1 else 0.0
     return [np.asarray(of_rows) + count for of_rows in log_noise]
