@@ -1,4 +1,4 @@
-/* Images in and out: what transforms.c, photometry.c and recipes.c share. */
+/* Images in and out: what transforms.c, photometry.c, geometry.c and recipes.c share. */
 #ifndef NF_BINDING_IMAGES_H
 #define NF_BINDING_IMAGES_H
 
@@ -13,8 +13,28 @@ PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *sh
 /* A new array like `images`, of another shape; `shape.count` only matters if they are a batch. */
 PyArrayObject *nf_new_images(PyArrayObject *images, nf_images shape, int type);
 
-/* Gives up `images`, and returns `out`, or raises. */
-PyObject *nf_finish_images(nf_status status, PyArrayObject *out, PyArrayObject *images);
+/* The arrays of a call on images: `fill` and `numbers` where there are such arguments. */
+typedef struct nf_image_call {
+    PyArrayObject *images, *out, *fill, *numbers;
+    nf_images shape; /* of the images */
+    const uint8_t *from;
+    void *to;
+} nf_image_call;
+
+/* Reads the images; false with an exception. The call is to be ended or dropped in any case. */
+bool nf_read_images(nf_image_call *call, PyObject *object, int min_ndim);
+
+/* Makes the result and lets go of the GIL; false with an exception. */
+bool nf_start_call(nf_image_call *call, int64_t height, int64_t width, int64_t channels, int type);
+
+/* Both, for results like the images; after a failure, nothing is left to drop. */
+bool nf_start_alike(nf_image_call *call, PyObject *object);
+
+/* After nf_start_call: takes the GIL again, and returns the result or raises. */
+PyObject *nf_end_call(nf_image_call *call, nf_status status);
+
+/* After a Python error, and NULL for its caller. */
+PyObject *nf_drop_call(nf_image_call *call);
 
 /* `object` as float64 numbers, one per channel, a new reference. */
 PyArrayObject *nf_channel_input(PyObject *object, const char *name, int64_t channels);

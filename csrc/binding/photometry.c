@@ -2,108 +2,82 @@
  * jigsaw. */
 #include "images.h"
 
-/* The images of a call, and an array for the result; all NULL after a failure. */
-typedef struct image_call {
-    PyArrayObject *images, *out;
-    nf_images shape;
-    const uint8_t *from;
-    uint8_t *to;
-} image_call;
-
-static bool start(image_call *call, PyObject *image) {
-    call->images = nf_images_input(image, "image", &call->shape, 2, 4);
-    call->out = call->images ? nf_new_images(call->images, call->shape, NPY_UINT8) : NULL;
-    if (!call->out) {
-        nf_release(call->images);
-        return false;
-    }
-    call->from = PyArray_DATA(call->images);
-    call->to = PyArray_DATA(call->out);
-    nf_release_gil();
-    return true;
-}
-
-static PyObject *end(image_call *call, nf_status status) {
-    nf_take_gil();
-    return nf_finish_images(status, call->out, call->images);
-}
-
 static PyObject *adjust_gamma(PyObject *module, PyObject *arguments) {
     (void)module;
     PyObject *image;
     double gamma, gain;
-    image_call call;
-    if (!PyArg_ParseTuple(arguments, "Odd", &image, &gamma, &gain) || !start(&call, image))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Odd", &image, &gamma, &gain) || !nf_start_alike(&call, image))
         return NULL;
-    return end(&call, nf_adjust_gamma(call.to, call.from, call.shape, gamma, gain));
+    return nf_end_call(&call, nf_adjust_gamma(call.to, call.from, call.shape, gamma, gain));
 }
 
 static PyObject *solarize(PyObject *module, PyObject *arguments) {
     (void)module;
     PyObject *image;
     double threshold;
-    image_call call;
-    if (!PyArg_ParseTuple(arguments, "Od", &image, &threshold) || !start(&call, image))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Od", &image, &threshold) || !nf_start_alike(&call, image))
         return NULL;
-    return end(&call, nf_solarize(call.to, call.from, call.shape, threshold));
+    return nf_end_call(&call, nf_solarize(call.to, call.from, call.shape, threshold));
 }
 
 static PyObject *posterize(PyObject *module, PyObject *arguments) {
     (void)module;
     PyObject *image;
     int bits;
-    image_call call;
-    if (!PyArg_ParseTuple(arguments, "Oi", &image, &bits) || !start(&call, image))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Oi", &image, &bits) || !nf_start_alike(&call, image))
         return NULL;
-    return end(&call, nf_posterize(call.to, call.from, call.shape, bits));
+    return nf_end_call(&call, nf_posterize(call.to, call.from, call.shape, bits));
 }
 
 static PyObject *invert(PyObject *module, PyObject *image) {
     (void)module;
-    image_call call;
-    return start(&call, image) ? end(&call, nf_invert(call.to, call.from, call.shape)) : NULL;
+    nf_image_call call;
+    return nf_start_alike(&call, image) ? nf_end_call(&call, nf_invert(call.to, call.from, call.shape)) : NULL;
 }
 
 static PyObject *autocontrast(PyObject *module, PyObject *image) {
     (void)module;
-    image_call call;
-    return start(&call, image) ? end(&call, nf_autocontrast(call.to, call.from, call.shape)) : NULL;
+    nf_image_call call;
+    return nf_start_alike(&call, image) ? nf_end_call(&call, nf_autocontrast(call.to, call.from, call.shape)) : NULL;
 }
 
 static PyObject *equalize(PyObject *module, PyObject *image) {
     (void)module;
-    image_call call;
-    return start(&call, image) ? end(&call, nf_equalize(call.to, call.from, call.shape)) : NULL;
+    nf_image_call call;
+    return nf_start_alike(&call, image) ? nf_end_call(&call, nf_equalize(call.to, call.from, call.shape)) : NULL;
 }
 
 static PyObject *adjust_sharpness(PyObject *module, PyObject *arguments) {
     (void)module;
     PyObject *image;
     double factor;
-    image_call call;
-    if (!PyArg_ParseTuple(arguments, "Od", &image, &factor) || !start(&call, image))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Od", &image, &factor) || !nf_start_alike(&call, image))
         return NULL;
-    return end(&call, nf_adjust_sharpness(call.to, call.from, call.shape, factor));
+    return nf_end_call(&call, nf_adjust_sharpness(call.to, call.from, call.shape, factor));
 }
 
 static PyObject *box_blur(PyObject *module, PyObject *arguments) {
     (void)module;
     PyObject *image;
     double radius_y, radius_x;
-    image_call call;
-    if (!PyArg_ParseTuple(arguments, "Odd", &image, &radius_y, &radius_x) || !start(&call, image))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Odd", &image, &radius_y, &radius_x) || !nf_start_alike(&call, image))
         return NULL;
-    return end(&call, nf_box_blur(call.to, call.from, call.shape, radius_y, radius_x));
+    return nf_end_call(&call, nf_box_blur(call.to, call.from, call.shape, radius_y, radius_x));
 }
 
 static PyObject *pillow_gaussian_blur(PyObject *module, PyObject *arguments) {
     (void)module;
     PyObject *image;
     double radius_y, radius_x;
-    image_call call;
-    if (!PyArg_ParseTuple(arguments, "Odd", &image, &radius_y, &radius_x) || !start(&call, image))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Odd", &image, &radius_y, &radius_x) || !nf_start_alike(&call, image))
         return NULL;
-    return end(&call, nf_pillow_gaussian_blur(call.to, call.from, call.shape, radius_y, radius_x));
+    return nf_end_call(&call, nf_pillow_gaussian_blur(call.to, call.from, call.shape, radius_y, radius_x));
 }
 
 static PyObject *gaussian_noise(PyObject *module, PyObject *arguments) {
@@ -111,20 +85,20 @@ static PyObject *gaussian_noise(PyObject *module, PyObject *arguments) {
     PyObject *image;
     double mean, sigma;
     unsigned long long seed, index;
-    image_call call;
-    if (!PyArg_ParseTuple(arguments, "OddKK", &image, &mean, &sigma, &seed, &index) || !start(&call, image))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "OddKK", &image, &mean, &sigma, &seed, &index) || !nf_start_alike(&call, image))
         return NULL;
-    return end(&call, nf_gaussian_noise(call.to, call.from, call.shape, mean, sigma, seed, index));
+    return nf_end_call(&call, nf_gaussian_noise(call.to, call.from, call.shape, mean, sigma, seed, index));
 }
 
 static PyObject *cutout(PyObject *module, PyObject *arguments) {
     (void)module;
     PyObject *image;
     int y, x, height, width, fill;
-    image_call call;
-    if (!PyArg_ParseTuple(arguments, "Oiiiii", &image, &y, &x, &height, &width, &fill) || !start(&call, image))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Oiiiii", &image, &y, &x, &height, &width, &fill) || !nf_start_alike(&call, image))
         return NULL;
-    return end(&call, nf_cutout(call.to, call.from, call.shape, y, x, height, width, fill));
+    return nf_end_call(&call, nf_cutout(call.to, call.from, call.shape, y, x, height, width, fill));
 }
 
 /* `order` as bytes; what does not fit in one becomes 255, which no grid accepts. */
@@ -150,11 +124,11 @@ static PyObject *jigsaw(PyObject *module, PyObject *arguments) {
     PyObject *image, *order_object;
     int grid;
     uint8_t order[NF_MAX_GRID * NF_MAX_GRID];
-    image_call call;
+    nf_image_call call;
     if (!PyArg_ParseTuple(arguments, "OOi", &image, &order_object, &grid) || !read_order(order, order_object, grid) ||
-        !start(&call, image))
+        !nf_start_alike(&call, image))
         return NULL;
-    return end(&call, nf_jigsaw(call.to, call.from, call.shape, order, grid));
+    return nf_end_call(&call, nf_jigsaw(call.to, call.from, call.shape, order, grid));
 }
 
 static PyMethodDef methods[] = {

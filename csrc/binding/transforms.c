@@ -34,77 +34,87 @@ PyArrayObject *nf_new_images(PyArrayObject *images, nf_images shape, int type) {
     return nf_new_array(ndim, ndim == 4 ? dims : dims + 1, type);
 }
 
-PyObject *nf_finish_images(nf_status status, PyArrayObject *out, PyArrayObject *images) {
-    Py_DECREF(images);
+bool nf_read_images(nf_image_call *call, PyObject *object, int min_ndim) {
+    *call = (nf_image_call){0};
+    call->images = nf_images_input(object, "image", &call->shape, min_ndim, 4);
+    return call->images != NULL;
+}
+
+bool nf_start_call(nf_image_call *call, int64_t height, int64_t width, int64_t channels, int type) {
+    call->out = nf_new_images(call->images, (nf_images){call->shape.count, height, width, channels}, type);
+    if (!call->out)
+        return false;
+    call->from = PyArray_DATA(call->images);
+    call->to = PyArray_DATA(call->out);
+    nf_release_gil();
+    return true;
+}
+
+bool nf_start_alike(nf_image_call *call, PyObject *object) {
+    if (nf_read_images(call, object, 2) &&
+        nf_start_call(call, call->shape.height, call->shape.width, call->shape.channels, NPY_UINT8))
+        return true;
+    nf_drop_call(call);
+    return false;
+}
+
+PyObject *nf_drop_call(nf_image_call *call) {
+    nf_release(call->images);
+    nf_release(call->out);
+    nf_release(call->fill);
+    nf_release(call->numbers);
+    return NULL;
+}
+
+PyObject *nf_end_call(nf_image_call *call, nf_status status) {
+    nf_take_gil();
+    PyObject *out = (PyObject *)call->out;
     if (status == NF_OK)
-        return (PyObject *)out;
-    Py_DECREF(out);
-    return nf_raise(status);
+        call->out = NULL; /* the caller's */
+    else
+        out = nf_raise(status);
+    nf_drop_call(call);
+    return out;
 }
 
 /* ---- One operation ---- */
 
 static PyObject *resized_crop(PyObject *module, PyObject *arguments) {
     (void)module;
-    PyObject *object;
+    PyObject *image;
     nf_box box;
     int height, width, interpolation;
-    if (!PyArg_ParseTuple(arguments, "Oiiiiiii", &object, &box.top, &box.left, &box.height, &box.width, &height, &width,
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Oiiiiiii", &image, &box.top, &box.left, &box.height, &box.width, &height, &width,
                           &interpolation))
         return NULL;
-    nf_images shape;
-    PyArrayObject *images = nf_images_input(object, "image", &shape, 2, 4);
-    if (!images)
-        return NULL;
-    if (height < 1 || width < 1 || height > NF_MAX_IMAGE_SIZE || width > NF_MAX_IMAGE_SIZE) {
-        Py_DECREF(images);
-        return PyErr_Format(PyExc_ValueError, "size must be in 1..%d, got (%d, %d)", NF_MAX_IMAGE_SIZE, height, width);
+    if (!nf_read_images(&call, image, 2))
+        return nf_drop_call(&call);
+    if (height < 1 || width < 1 || height > NF_MAX_IMAGE_SIZE || width > NF_MAX_IMAGE_SIZE) { /* before there is room */
+        PyErr_Format(PyExc_ValueError, "size must be in 1..%d, got (%d, %d)", NF_MAX_IMAGE_SIZE, height, width);
+        return nf_drop_call(&call);
     }
-    PyArrayObject *out = nf_new_images(images, (nf_images){shape.count, height, width, shape.channels}, NPY_UINT8);
-    if (!out) {
-        Py_DECREF(images);
-        return NULL;
-    }
-    nf_release_gil();
-    nf_status status = nf_resized_crop(PyArray_DATA(out), PyArray_DATA(images), shape, box, height, width,
-                                       (nf_interpolation)interpolation);
-    nf_take_gil();
-    return nf_finish_images(status, out, images);
+    if (!nf_start_call(&call, height, width, call.shape.channels, NPY_UINT8))
+        return nf_drop_call(&call);
+    return nf_end_call(
+        &call, nf_resized_crop(call.to, call.from, call.shape, box, height, width, (nf_interpolation)interpolation));
 }
 
-static PyObject *hflip(PyObject *module, PyObject *argument) {
+static PyObject *hflip(PyObject *module, PyObject *image) {
     (void)module;
-    nf_images shape;
-    PyArrayObject *images = nf_images_input(argument, "image", &shape, 2, 4);
-    PyArrayObject *out = images ? nf_new_images(images, shape, NPY_UINT8) : NULL;
-    if (!out) {
-        nf_release(images);
-        return NULL;
-    }
-    nf_release_gil();
-    nf_status status = nf_hflip(PyArray_DATA(out), PyArray_DATA(images), shape);
-    nf_take_gil();
-    return nf_finish_images(status, out, images);
+    nf_image_call call;
+    return nf_start_alike(&call, image) ? nf_end_call(&call, nf_hflip(call.to, call.from, call.shape)) : NULL;
 }
 
 typedef nf_status (*adjustment)(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
 
 static PyObject *adjust(PyObject *arguments, adjustment operation) {
-    PyObject *object;
+    PyObject *image;
     double factor;
-    if (!PyArg_ParseTuple(arguments, "Od", &object, &factor))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Od", &image, &factor) || !nf_start_alike(&call, image))
         return NULL;
-    nf_images shape;
-    PyArrayObject *images = nf_images_input(object, "image", &shape, 2, 4);
-    PyArrayObject *out = images ? nf_new_images(images, shape, NPY_UINT8) : NULL;
-    if (!out) {
-        nf_release(images);
-        return NULL;
-    }
-    nf_release_gil();
-    nf_status status = operation(PyArray_DATA(out), PyArray_DATA(images), shape, factor);
-    nf_take_gil();
-    return nf_finish_images(status, out, images);
+    return nf_end_call(&call, operation(call.to, call.from, call.shape, factor));
 }
 
 static PyObject *adjust_brightness(PyObject *module, PyObject *arguments) {
@@ -129,45 +139,30 @@ static PyObject *adjust_hue(PyObject *module, PyObject *arguments) {
 
 static PyObject *rgb_to_grayscale(PyObject *module, PyObject *arguments) {
     (void)module;
-    PyObject *object;
+    PyObject *image;
     int channels;
-    if (!PyArg_ParseTuple(arguments, "Oi", &object, &channels))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Oi", &image, &channels))
         return NULL;
     if (channels != 1 && channels != 3)
         return PyErr_Format(PyExc_ValueError, "channels must be 1 or 3, got %d", channels);
-    nf_images shape;
-    PyArrayObject *images = nf_images_input(object, "image", &shape, 3, 4), *out = NULL;
-    if (images)
-        out = nf_new_images(images, (nf_images){shape.count, shape.height, shape.width, channels}, NPY_UINT8);
-    if (!out) {
-        nf_release(images);
-        return NULL;
-    }
-    nf_release_gil();
-    nf_status status = nf_rgb_to_grayscale(PyArray_DATA(out), PyArray_DATA(images), shape, channels);
-    nf_take_gil();
-    return nf_finish_images(status, out, images);
+    if (!nf_read_images(&call, image, 3) ||
+        !nf_start_call(&call, call.shape.height, call.shape.width, channels, NPY_UINT8))
+        return nf_drop_call(&call);
+    return nf_end_call(&call, nf_rgb_to_grayscale(call.to, call.from, call.shape, channels));
 }
 
 static PyObject *gaussian_blur(PyObject *module, PyObject *arguments) {
     (void)module;
-    PyObject *object;
+    PyObject *image;
     int kernel_height, kernel_width;
     double sigma_y, sigma_x;
-    if (!PyArg_ParseTuple(arguments, "Oiidd", &object, &kernel_height, &kernel_width, &sigma_y, &sigma_x))
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "Oiidd", &image, &kernel_height, &kernel_width, &sigma_y, &sigma_x) ||
+        !nf_start_alike(&call, image))
         return NULL;
-    nf_images shape;
-    PyArrayObject *images = nf_images_input(object, "image", &shape, 2, 4);
-    PyArrayObject *out = images ? nf_new_images(images, shape, NPY_UINT8) : NULL;
-    if (!out) {
-        nf_release(images);
-        return NULL;
-    }
-    nf_release_gil();
-    nf_status status =
-        nf_gaussian_blur(PyArray_DATA(out), PyArray_DATA(images), shape, kernel_height, kernel_width, sigma_y, sigma_x);
-    nf_take_gil();
-    return nf_finish_images(status, out, images);
+    return nf_end_call(&call,
+                       nf_gaussian_blur(call.to, call.from, call.shape, kernel_height, kernel_width, sigma_y, sigma_x));
 }
 
 PyArrayObject *nf_channel_input(PyObject *object, const char *name, int64_t channels) {
@@ -182,28 +177,21 @@ PyArrayObject *nf_channel_input(PyObject *object, const char *name, int64_t chan
 
 static PyObject *normalize(PyObject *module, PyObject *arguments) {
     (void)module;
-    PyObject *object, *mean_object, *std_object;
-    if (!PyArg_ParseTuple(arguments, "OOO", &object, &mean_object, &std_object))
+    PyObject *image, *mean_object, *std_object, *result = NULL;
+    PyArrayObject *std = NULL, *mean = NULL;
+    nf_image_call call;
+    if (!PyArg_ParseTuple(arguments, "OOO", &image, &mean_object, &std_object))
         return NULL;
-    nf_images shape;
-    PyArrayObject *std = NULL, *mean = NULL, *out = NULL;
-    PyArrayObject *images = nf_images_input(object, "image", &shape, 2, 4);
-    if (images && (mean = nf_channel_input(mean_object, "mean", shape.channels)) &&
-        (std = nf_channel_input(std_object, "std", shape.channels)) &&
-        (out = nf_new_images(images, shape, NPY_FLOAT32))) {
-        nf_release_gil();
-        nf_status status =
-            nf_normalize(PyArray_DATA(out), PyArray_DATA(images), shape, PyArray_DATA(mean), PyArray_DATA(std));
-        nf_take_gil();
-        if (status != NF_OK) {
-            Py_CLEAR(out);
-            nf_raise(status);
-        }
-    }
-    nf_release(images);
+    if (nf_read_images(&call, image, 2) && (mean = nf_channel_input(mean_object, "mean", call.shape.channels)) &&
+        (std = nf_channel_input(std_object, "std", call.shape.channels)) &&
+        nf_start_call(&call, call.shape.height, call.shape.width, call.shape.channels, NPY_FLOAT32))
+        result =
+            nf_end_call(&call, nf_normalize(call.to, call.from, call.shape, PyArray_DATA(mean), PyArray_DATA(std)));
+    else
+        nf_drop_call(&call);
     nf_release(mean);
     nf_release(std);
-    return (PyObject *)out;
+    return result;
 }
 
 static PyMethodDef methods[] = {

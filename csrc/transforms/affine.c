@@ -47,8 +47,7 @@ nf_status nf_affine(uint8_t *out, const uint8_t *images, nf_images shape, double
                         .translate_x = translate[0],
                         .translate_y = translate[1]};
     NF_TRY(check_arguments(&a));
-    if (center && !(fabs(center[0]) <= 1e6 && fabs(center[1]) <= 1e6))
-        return nf_fail(NF_BAD_VALUE, "center must be within -1e6..1e6, got (%g, %g)", center[0], center[1]);
+    NF_TRY(nf_check_center(center));
     nf_map map = inverse_map(&a, center ? center[0] : (double)shape.width * 0.5,
                              center ? center[1] : (double)shape.height * 0.5);
     return nf_warp_images(out, (nf_extent){shape.height, shape.width}, images, shape, map, interpolation,
@@ -73,7 +72,7 @@ static nf_status check(const nf_transform *transform) {
 static nf_status plan(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
     *out = in;
     NF_TRY(nf_check_warp_images(in.height, in.width, channels));
-    return nf_check_fill_count(transform->affine.fill.count, channels);
+    return nf_check_fill_count(transform->affine.fill.count, channels, "fill");
 }
 
 static size_t scratch_size(const nf_transform *transform, nf_extent in, int64_t channels) {

@@ -164,7 +164,7 @@ void nf_view_crop(nf_view *view, nf_box box, nf_extent out, nf_interpolation int
 }
 
 static nf_status check_size(int64_t height, int64_t width, nf_interpolation interpolation) {
-    NF_TRY(nf_check_out_size(height, width, "size"));
+    NF_TRY(nf_check_size(height, width, "size"));
     return nf_check_interpolation(interpolation);
 }
 
@@ -280,7 +280,7 @@ static nf_status check_resize(const nf_transform *transform) {
 static nf_status plan_resize(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
     (void)channels;
     *out = resized(transform, in);
-    return nf_check_out_size(out->height, out->width, "the resized image");
+    return nf_check_size(out->height, out->width, "the resized image");
 }
 
 static size_t resize_scratch_size(const nf_transform *transform, nf_extent in, int64_t channels) {

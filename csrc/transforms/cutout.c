@@ -1,5 +1,6 @@
 /* Cutout: a box around a random pixel is filled with one value. Source: DeVries and Taylor, "Improved regularization of
  * convolutional neural networks with cutout", 2017. */
+#include "interleaved.h"
 #include "transform.h"
 
 #include <string.h>
@@ -33,9 +34,7 @@ static nf_status check_center(int64_t y, int64_t x, nf_extent in) {
 }
 
 static nf_status check_size(int64_t height, int64_t width, int64_t value) {
-    if (height < 1 || width < 1 || height > NF_MAX_IMAGE_SIZE || width > NF_MAX_IMAGE_SIZE)
-        return nf_fail(NF_BAD_VALUE, "size must be in 1..%d, got (%lld, %lld)", NF_MAX_IMAGE_SIZE, (long long)height,
-                       (long long)width);
+    NF_TRY(nf_check_size(height, width, "size"));
     if (value < 0 || value > 255)
         return nf_fail(NF_BAD_VALUE, "fill must be in 0..255, got %lld", (long long)value);
     return NF_OK;

@@ -39,7 +39,7 @@ nf_status nf_erase(uint8_t *out, const uint8_t *images, nf_images shape, nf_box 
                    int64_t value_count) {
     nf_extent size = {shape.height, shape.width};
     NF_TRY(check_box(box, size));
-    NF_TRY(nf_check_fill_count(value_count, shape.channels));
+    NF_TRY(nf_check_fill_count(value_count, shape.channels, "value"));
     erasure e = {box, shape.width, shape.channels, {value, value_count}};
     return nf_map_rows(out, size, images, shape, erase_rows, &e);
 }
@@ -55,7 +55,7 @@ static nf_status check(const nf_transform *transform) {
 
 static nf_status plan(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
     *out = in;
-    return nf_check_fill_count(transform->erasing.value.count, channels);
+    return nf_check_fill_count(transform->erasing.value.count, channels, "value");
 }
 
 /* If no box smaller than the image is found, none is erased. */

@@ -28,9 +28,7 @@ static void map_rows(void *context, int64_t task, int worker) {
 
 nf_status nf_map_rows(uint8_t *out, nf_extent size, const uint8_t *images, nf_images shape, nf_row_operation operation,
                       const void *arguments) {
-    if (shape.height < 1 || shape.width < 1 || shape.channels < 1)
-        return nf_fail(NF_BAD_VALUE, "image must have at least one pixel and one channel, got shape (%lld, %lld, %lld)",
-                       (long long)shape.height, (long long)shape.width, (long long)shape.channels);
+    NF_TRY(nf_check_images(shape));
     map job = {.out = out,
                .size = size,
                .images = images,
@@ -66,14 +64,14 @@ void nf_fill_pixels(uint8_t *out, nf_fill fill, int64_t channels, int64_t n) {
         memcpy(out + i * channels, fill.values, (size_t)channels);
 }
 
-nf_status nf_check_fill_count(int64_t count, int64_t channels) {
+nf_status nf_check_fill_count(int64_t count, int64_t channels, const char *name) {
     if (count != 1 && count != channels)
-        return nf_fail(NF_BAD_VALUE, "fill must be one number, or one per channel (%lld), got %lld numbers",
+        return nf_fail(NF_BAD_VALUE, "%s must be one number, or one per channel (%lld), got %lld numbers", name,
                        (long long)channels, (long long)count);
     return NF_OK;
 }
 
-nf_status nf_check_out_size(int64_t height, int64_t width, const char *name) {
+nf_status nf_check_size(int64_t height, int64_t width, const char *name) {
     if (height < 1 || width < 1 || height > NF_MAX_IMAGE_SIZE || width > NF_MAX_IMAGE_SIZE)
         return nf_fail(NF_BAD_VALUE, "%s must be in 1..%d, got (%lld, %lld)", name, NF_MAX_IMAGE_SIZE,
                        (long long)height, (long long)width);

@@ -25,7 +25,7 @@ typedef struct nf_fill {
 /* Writes n pixels. */
 void nf_fill_pixels(uint8_t *out, nf_fill fill, int64_t channels, int64_t n);
 
-nf_status nf_check_fill_count(int64_t count, int64_t channels);
-nf_status nf_check_out_size(int64_t height, int64_t width, const char *name);
+nf_status nf_check_fill_count(int64_t count, int64_t channels, const char *name);
+nf_status nf_check_size(int64_t height, int64_t width, const char *name);
 
 #endif

@@ -105,7 +105,7 @@ static nf_status plan(nf_extent *out, const nf_transform *transform, nf_extent i
         return nf_fail(NF_BAD_VALUE, "RandomPerspective needs images of at least 2 x 2 pixels, got %lld x %lld",
                        (long long)in.height, (long long)in.width);
     NF_TRY(nf_check_warp_images(in.height, in.width, channels));
-    return nf_check_fill_count(transform->perspective.fill.count, channels);
+    return nf_check_fill_count(transform->perspective.fill.count, channels, "fill");
 }
 
 static size_t scratch_size(const nf_transform *transform, nf_extent in, int64_t channels) {

@@ -59,12 +59,6 @@ static nf_status check_angle(double angle) {
     return NF_OK;
 }
 
-static nf_status check_center(const double *center) {
-    if (center && !(fabs(center[0]) <= 1e6 && fabs(center[1]) <= 1e6))
-        return nf_fail(NF_BAD_VALUE, "center must be within -1e6..1e6, got (%g, %g)", center[0], center[1]);
-    return NF_OK;
-}
-
 /* ---- Right angles ---- */
 
 typedef struct quarter_turns {
@@ -128,7 +122,7 @@ static plan make_plan(nf_extent in, int64_t channels, double angle, bool expands
 nf_status nf_rotated_size(int64_t *height, int64_t *width, nf_images shape, double angle, bool expands,
                           const double *center) {
     NF_TRY(check_angle(angle));
-    NF_TRY(check_center(center));
+    NF_TRY(nf_check_center(center));
     NF_TRY(nf_check_warp_images(shape.height, shape.width, shape.channels));
     plan made = make_plan((nf_extent){shape.height, shape.width}, shape.channels, angle, expands, center);
     *height = made.out.height;
@@ -141,7 +135,7 @@ nf_status nf_rotate(uint8_t *out, const uint8_t *images, nf_images shape, double
     int64_t height, width;
     NF_TRY(nf_rotated_size(&height, &width, shape, angle, expands, center));
     NF_TRY(nf_check_interpolation(interpolation));
-    NF_TRY(nf_check_fill_count(fill_count, shape.channels));
+    NF_TRY(nf_check_fill_count(fill_count, shape.channels, "fill"));
     plan made = make_plan((nf_extent){shape.height, shape.width}, shape.channels, angle, expands, center);
     if (made.turns.count >= 0)
         return nf_map_rows(out, made.out, images, shape, turn_rows, &made.turns);
@@ -159,7 +153,7 @@ static nf_status check(const nf_transform *transform) {
 static nf_status plan_rotation(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
     *out = in;
     NF_TRY(nf_check_warp_images(in.height, in.width, channels));
-    return nf_check_fill_count(transform->rotation.fill.count, channels);
+    return nf_check_fill_count(transform->rotation.fill.count, channels, "fill");
 }
 
 static size_t scratch_size(const nf_transform *transform, nf_extent in, int64_t channels) {

@@ -22,6 +22,12 @@ nf_status nf_check_interpolation(nf_interpolation interpolation) {
     return NF_OK;
 }
 
+nf_status nf_check_center(const double *center) {
+    if (center && !(fabs(center[0]) <= 1e6 && fabs(center[1]) <= 1e6))
+        return nf_fail(NF_BAD_VALUE, "center must be within -1e6..1e6, got (%g, %g)", center[0], center[1]);
+    return NF_OK;
+}
+
 /* ---- Preparations ---- */
 
 size_t nf_warp_scratch_size(nf_extent out) {
@@ -216,7 +222,7 @@ nf_status nf_warp_images(uint8_t *out, nf_extent size, const uint8_t *images, nf
                          nf_interpolation interpolation, nf_fill fill) {
     NF_TRY(nf_check_interpolation(interpolation));
     NF_TRY(nf_check_warp_images(shape.height, shape.width, shape.channels));
-    NF_TRY(nf_check_fill_count(fill.count, shape.channels));
+    NF_TRY(nf_check_fill_count(fill.count, shape.channels, "fill"));
     void *scratch;
     NF_TRY(nf_alloc(&scratch, nf_warp_scratch_size(size)));
     nf_warp warp = nf_warp_prepare(map, (nf_extent){shape.height, shape.width}, size, shape.channels, interpolation,

@@ -38,6 +38,7 @@ void nf_view_warp(nf_view *view, nf_extent size, nf_map map, nf_interpolation in
 
 nf_status nf_check_warp_images(int64_t height, int64_t width, int64_t channels);
 nf_status nf_check_interpolation(nf_interpolation interpolation);
+nf_status nf_check_center(const double *center); /* (x, y), or NULL: the middle */
 
 /* Where n pixels of nearest-neighbour scaling come from, origin + step / 2 being the first one's position, added up as
  * Pillow does. */

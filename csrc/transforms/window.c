@@ -113,7 +113,7 @@ static nf_extent padded(nf_extent in, nf_padding padding) {
 nf_status nf_padded_size(int64_t *height, int64_t *width, nf_images shape, nf_padding padding) {
     NF_TRY(check_padding(padding));
     nf_extent size = padded((nf_extent){shape.height, shape.width}, padding);
-    NF_TRY(nf_check_out_size(size.height, size.width, "the padded size"));
+    NF_TRY(nf_check_size(size.height, size.width, "the padded size"));
     *height = size.height;
     *width = size.width;
     return NF_OK;
@@ -128,14 +128,14 @@ nf_status nf_pad(uint8_t *out, const uint8_t *images, nf_images shape, nf_paddin
                 .mode = padding.mode,
                 .fill = {fill, fill_count}};
     NF_TRY(nf_padded_size(&w.out.height, &w.out.width, shape, padding));
-    NF_TRY(nf_check_fill_count(fill_count, shape.channels));
+    NF_TRY(nf_check_fill_count(fill_count, shape.channels, "fill"));
     return map_window(out, images, shape, &w);
 }
 
 /* ---- In a recipe: a random window of the padded image ---- */
 
 static nf_status check_random(const nf_transform *transform) {
-    NF_TRY(nf_check_out_size(transform->window.height, transform->window.width, "size"));
+    NF_TRY(nf_check_size(transform->window.height, transform->window.width, "size"));
     NF_TRY(nf_check_colors(&transform->window.fill));
     return check_padding(transform->window.padding);
 }
@@ -146,7 +146,7 @@ static nf_status plan_random(nf_extent *out, const nf_transform *transform, nf_e
     if (out->height > room.height || out->width > room.width)
         return nf_fail(NF_BAD_VALUE, "size must be within the padded image's %lld x %lld, got (%lld, %lld)",
                        (long long)room.height, (long long)room.width, (long long)out->height, (long long)out->width);
-    return nf_check_fill_count(transform->window.fill.count, channels);
+    return nf_check_fill_count(transform->window.fill.count, channels, "fill");
 }
 
 static void draw(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {

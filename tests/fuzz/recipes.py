@@ -1,4 +1,5 @@
-"""A fuzzer of recipes: random images, operations and parameters, in range and out of it, each case made from one seed.
+"""A fuzzer of recipes and of the functions on single images: random images, operations and parameters, in range and out
+of it, each case made from one seed.
 
     python tests/fuzz/recipes.py [--seconds 60] [--seed 0]
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import os
 import tempfile
 import time
@@ -27,7 +29,9 @@ from nearfar.recipe_operations import ROW, Operation, rows_of
 SEEDS = Path(__file__).parent / "seeds.txt"
 REFUSED = (ValueError, TypeError, MemoryError)
 ODD = [-1, 0, 1, 2, 3, 0.5, 1e-9, 1e9, 1e300, -1e300, float("nan"), float("inf"), 2**31, 2**53, 255, 256, 16384, 16385]
-PRESETS = [T.SimCLR, T.MoCoV1, T.MoCoV2, T.MoCoV3, T.BYOL, T.SimSiam, T.SupCon, T.VICReg, T.SwAV, T.DINO]
+PRESETS = [T.SimCLR, T.MoCoV1, T.MoCoV2, T.MoCoV3, T.BYOL, T.SimSiam, T.SupCon, T.VICReg, T.SwAV, T.DINO, T.PIRL]
+FUNCTIONS = sorted(name for name in T.__all__ if inspect.isfunction(getattr(T, name)))
+CORNERS = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
 
 
 def operations() -> list[type]:
@@ -68,12 +72,85 @@ def an_operation(kind: type, rng) -> Operation:
 def some_arguments(kind: type, rng) -> dict:
     arguments = {}
     for field in fields(kind):
-        if field.default is MISSING:
-            arguments[field.name] = a_length(rng) if rng.random() < 0.5 else (a_length(rng), a_length(rng))
-        elif field.name == "interpolation":
-            arguments[field.name] = str(rng.choice(["bilinear", "bicubic", "nearest"], p=[0.48, 0.48, 0.04]))
+        if field.name in ARGUMENTS:
+            arguments[field.name] = ARGUMENTS[field.name](rng)
+        elif field.default is MISSING:
+            arguments[field.name] = a_size(rng)
         elif rng.random() < 0.5:
             arguments[field.name] = near(field.default, rng)
+    return arguments
+
+
+def a_size(rng):
+    return a_length(rng) if rng.random() < 0.5 else (a_length(rng), a_length(rng))
+
+
+def a_color(rng):
+    """One value, most often, or one for each of one to four channels."""
+    count = int(rng.integers(1, 5)) if rng.random() < 0.2 else 0
+    return tuple(rng.integers(0, 256, count).tolist()) if count else near(int(rng.integers(256)), rng)
+
+
+def a_padding(rng):
+    count = int(rng.choice([1, 2, 4]))
+    sides = tuple(near(int(rng.integers(40)), rng) for _ in range(count))
+    return sides[0] if count == 1 else sides
+
+
+ARGUMENTS = {  # of operations and functions, by their names
+    "interpolation": lambda rng: str(rng.choice(["bilinear", "bicubic", "nearest"])),
+    "padding_mode": lambda rng: str(rng.choice(["constant", "edge", "reflect", "symmetric"])),
+    "padding": a_padding,
+    "fill": a_color,
+    "value": a_color,
+}
+
+
+def of_function(name: str, image: np.ndarray, rng) -> dict:
+    """Arguments of one of FUNCTIONS besides the image, most of which fit it."""
+    height, width = image.shape[-3:-1] if image.ndim > 2 else image.shape
+    grid, kernel = int(rng.integers(1, 5)), (2 * rng.integers(0, 6, 2) + 1).tolist()
+    top, left = int(rng.integers(height)), int(rng.integers(width))
+    corners = CORNERS * [width - 1, height - 1]
+    fitting = {
+        "top": top,
+        "left": left,
+        "height": int(rng.integers(0, height - top + 1)),
+        "width": int(rng.integers(0, width - left + 1)),
+        "y": top,
+        "x": left,
+        "angle": float(rng.choice([0, 90, -180, 270, 360 * rng.random()])),
+        "expand": bool(rng.random() < 0.5),
+        "center": tuple(rng.normal(20, 20, 2).tolist()) if rng.random() < 0.5 else None,
+        "translate": tuple(rng.normal(0, 10, 2).tolist()),
+        "scale": float(np.exp(rng.normal())),
+        "shear": tuple(rng.normal(0, 20, 2).tolist()),
+        "startpoints": corners,
+        "endpoints": corners + rng.normal(0, 1 + 0.2 * min(height, width), (4, 2)),
+        "factor": rng.random() - 0.5 if name == "adjust_hue" else 3 * rng.random(),
+        "threshold": 256 * rng.random(),
+        "kernel_size": tuple(kernel) if rng.random() < 0.5 else kernel[0],
+        "radius": tuple((8 * rng.random(2)).tolist()) if rng.random() < 0.5 else 40 * rng.random(),
+        "order": rng.permutation(grid * grid),
+        "grid": grid,
+        "bits": int(rng.integers(9)),
+        "channels": int(rng.choice([1, 3])),
+        "gamma": 3 * rng.random(),
+        "mean": rng.random(),
+        "std": 0.1 + rng.random(),
+        "max_size": a_length(rng) if rng.random() < 0.2 else None,
+    }
+    arguments = {}
+    for key, parameter in list(inspect.signature(getattr(T, name)).parameters.items())[1:]:
+        if key in fitting:
+            odd = rng.random() < 0.02 and key not in ("startpoints", "order")
+            arguments[key] = ODD[rng.integers(len(ODD))] if odd else fitting[key]
+        elif key in ARGUMENTS:
+            arguments[key] = ARGUMENTS[key](rng)
+        elif parameter.default is inspect.Parameter.empty or key == "size":
+            arguments[key] = a_size(rng)
+        elif rng.random() < 0.5:
+            arguments[key] = near(parameter.default, rng)
     return arguments
 
 
@@ -95,6 +172,9 @@ def a_recipe(rng):
     preset = PRESETS[rng.integers(len(PRESETS))]
     if preset in (T.SwAV, T.DINO):
         return preset(a_length(rng), local_size=a_length(rng), local_views=int(rng.integers(0, 4)))
+    if preset is T.PIRL:
+        grid = int(rng.integers(1, 9))
+        return preset(grid * a_length(rng), grid=grid)
     return preset((a_length(rng), a_length(rng)), flip=near(0.5, rng), strength=near(1.0, rng))
 
 
@@ -159,6 +239,34 @@ def views_of_a_recipe(rng) -> None:
     assert zlib.crc32(b"".join(image.tobytes() for image in images)) == before, "images were changed"
 
 
+def views_of_clips(rng) -> None:
+    """Frames that are changed alike, or each by itself."""
+    recipe, per_frame = T.Clips(a_recipe(rng), per_frame=bool(rng.random() < 0.5)), rng.random() < 0.5
+    shape = rng.integers(1, 4), rng.integers(1, 4), a_length(rng), a_length(rng), rng.choice([1, 3])
+    clips = rng.integers(0, 256, shape, np.uint8)[:, :: -1 if per_frame else 1]
+    params = recipe.sample(clips, seed=int(rng.integers(2**63)))
+    views = recipe.apply(clips, params)
+    out = [np.empty_like(array) for array in arrays(views)]
+    recipe.apply(clips, params, out=out if isinstance(views, list) else out[0])
+    assert same(out, arrays(views)), "out holds other views"
+
+
+def one_function(rng) -> None:
+    """A function on single images: a batch gives what its images give, wherever they lie in memory."""
+    name, channels = FUNCTIONS[rng.integers(len(FUNCTIONS))], int(rng.choice([1, 2, 3, 4], p=[0.2, 0.1, 0.6, 0.1]))
+    batch = rng.integers(0, 256, (rng.integers(1, 4), a_length(rng), a_length(rng), channels), np.uint8)[:, ::-1]
+    before, function, arguments = batch.copy(), getattr(T, name), of_function(name, batch, rng)
+    made = function(batch, **arguments)
+    assert made.dtype == (np.float32 if name == "normalize" else np.uint8) and len(made) == len(batch)
+    assert (batch == before).all(), "images were changed"
+    n = int(rng.integers(len(batch)))
+    if name == "gaussian_noise":
+        arguments["index"] = arguments.get("index", 0) + n
+    assert np.array_equal(function(batch[n].copy(), **arguments), made[n]), "an image depends on its batch"
+    if channels == 1 and name != "rgb_to_grayscale":
+        assert np.array_equal(function(batch[n, ..., 0], **arguments), made[n, ..., 0]), "(H, W) is unlike (H, W, 1)"
+
+
 def change(params: np.ndarray, rng) -> np.ndarray:
     """Parameters with some bytes of one record changed."""
     raw = bytearray(params.tobytes())
@@ -185,7 +293,7 @@ def rows_of_numbers(rng) -> None:
     _core.recipe_apply(rows, views, images, records, *numbers, rng.random() < 0.5, rng.random() < 0.5, None)
 
 
-CASES = [views_of_a_recipe] * 4 + [rows_of_numbers]
+CASES = [views_of_a_recipe] * 4 + [rows_of_numbers] * 2 + [one_function] * 4 + [views_of_clips]
 
 
 def run(seed: int) -> str:
