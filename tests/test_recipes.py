@@ -1,13 +1,14 @@
 """Recipes against the NumPy twin, and what is promised of their draws."""
 
 import hashlib
+from dataclasses import MISSING, fields
 
 import nearfar as nf
 import numpy as np
 import pytest
 from nearfar import _core
 from nearfar import transforms as T
-from nearfar.recipe_operations import ROW
+from nearfar.recipe_operations import ROW, Operation, rows_of
 from reference import transforms as twin
 
 NAN = float("nan")
@@ -465,3 +466,13 @@ def test_simclr_is_a_list_of_operations():
 def test_default_kernel_is_a_tenth_of_the_view():
     for size, kernel in [(224, 23), (32, 3), (96, 9), (28, 3), (2, 3), (1, 1), (1000, 101)]:
         assert T.GaussianBlur().row((size, size))[2:4] == [kernel, kernel] == [twin.smallest_kernel(size)] * 2
+
+
+@pytest.mark.parametrize("kind", sorted(Operation.__subclasses__(), key=lambda kind: kind.kind))
+def test_draws_are_as_large_as_the_core_has_them(kind):
+    """`draw` is None where the core draws nothing."""
+    operation = kind(*(16 for field in fields(kind) if field.default is MISSING))
+    size = _core.check_transforms(rows_of([operation], (32, 32)))
+    assert size == (0 if operation.draw is None else operation.draw.itemsize)
+    recipe = T.Recipe([operation])
+    assert list(recipe.dtype.names or ()) == [operation.field] * (operation.draw is not None)

@@ -287,10 +287,6 @@ static size_t resize_scratch_size(const nf_transform *transform, nf_extent in, i
     return nf_crop_scratch_size(in, channels, resized(transform, in));
 }
 
-static void draw_nothing(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
-    (void)record, (void)transform, (void)in, (void)random;
-}
-
 static void apply_resize(nf_view *view, const nf_transform *transform, const void *record) {
     (void)record;
     nf_extent in = {view->height, view->width}, out = resized(transform, in);
@@ -302,6 +298,6 @@ const nf_transform_type nf_resize_type = {.draw_size = 0,
                                           .check = check_resize,
                                           .plan = plan_resize,
                                           .scratch_size = resize_scratch_size,
-                                          .draw = draw_nothing,
+                                          .draw = nf_draw_nothing,
                                           .check_draw = nf_check_any_draw,
                                           .apply = apply_resize};

@@ -72,6 +72,10 @@ void nf_draw_switch(void *record, const nf_transform *transform, nf_extent in, n
     *(nf_switch *)record = (nf_switch){.applied = nf_random_uniform(random) < transform->probability};
 }
 
+void nf_draw_nothing(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
+    (void)record, (void)transform, (void)in, (void)random;
+}
+
 /* ---- Checks ---- */
 
 nf_status nf_transform_check(const nf_transform *transform) {

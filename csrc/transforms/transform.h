@@ -6,7 +6,7 @@
 #include "view.h"
 
 typedef struct nf_transform_type {
-    size_t draw_size; /* a multiple of 8 */
+    size_t draw_size; /* a multiple of 8; 0: it draws nothing */
     /* Are the transform's values in range? */
     nf_status (*check)(const nf_transform *transform);
     /* Can it work on images of this size, and of what size is the result? NULL: on all, and the same. */
@@ -35,6 +35,7 @@ nf_status nf_check_box(nf_box box, nf_extent in); /* of at least one pixel */
 nf_status nf_need_color(const nf_transform *transform, int64_t channels, const char *name);
 double nf_draw_range(nf_range range, nf_random *random);
 void nf_draw_switch(void *record, const nf_transform *transform, nf_extent in, nf_random *random);
+void nf_draw_nothing(void *record, const nf_transform *transform, nf_extent in, nf_random *random);
 
 /* Operations on a view that several files use. */
 size_t nf_crop_scratch_size(nf_extent in, int64_t channels, nf_extent out);

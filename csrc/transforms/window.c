@@ -188,10 +188,6 @@ const nf_transform_type nf_random_crop_type = {.draw_size = sizeof(nf_place),
 
 /* ---- In a recipe: the window in the middle ---- */
 
-static void draw_nothing(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
-    (void)record, (void)transform, (void)in, (void)random;
-}
-
 static void apply_center(nf_view *view, const nf_transform *transform, const void *record) {
     (void)record;
     /* halves are rounded to even, as torchvision does */
@@ -202,6 +198,6 @@ static void apply_center(nf_view *view, const nf_transform *transform, const voi
 const nf_transform_type nf_center_crop_type = {.draw_size = 0,
                                                .check = check_random,
                                                .plan = plan_random,
-                                               .draw = draw_nothing,
+                                               .draw = nf_draw_nothing,
                                                .check_draw = nf_check_any_draw,
                                                .apply = apply_center};

@@ -44,6 +44,37 @@ def range_of(value, name) -> tuple[float, float]:
     return number(value[0], name), number(value[1], name)
 
 
+def box_of(top, left, height, width) -> list[int]:
+    return [integer(v, n) for v, n in ((top, "top"), (left, "left"), (height, "height"), (width, "width"))]
+
+
+def as_images(image) -> np.ndarray:
+    """An image or a batch as an array, so that errors in the core are about what was passed in."""
+    return image if isinstance(image, np.ndarray) else np.asarray(image)
+
+
+def extent_of(image: np.ndarray) -> tuple[int, int]:
+    """Height and width of an image or of those of a batch."""
+    if not 2 <= image.ndim <= 4:
+        raise ValueError(f"image must have 2 to 4 dimensions, got {image.ndim}")
+    return image.shape[-3:-1] if image.ndim > 2 else image.shape
+
+
+def pair_of(value, name) -> tuple[float, float]:
+    """A number for both directions, or a pair."""
+    return range_of(value, name) if isinstance(value, (tuple, list)) else (number(value, name),) * 2
+
+
+def spread_range(value, name) -> tuple[float, float]:
+    """The range (-x, x) for a number x >= 0, or a range."""
+    if isinstance(value, (tuple, list)):
+        return range_of(value, name)
+    spread = number(value, name)
+    if not spread >= 0:
+        raise ValueError(f"{name} must be >= 0, or a pair (low, high), got {spread:g}")
+    return 0.0 - spread, spread
+
+
 def factor_range(value, name) -> tuple[float, float]:
     """The range of a factor: (max(0, 1 - x), 1 + x) for a number x, as torchvision has it."""
     if isinstance(value, (tuple, list)):

@@ -194,6 +194,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", type=_from_zero, metavar="N", help="of weights, order and views (0)")
     group.add_argument("--threads", type=_threads, metavar="N", help="threads to use; results do not depend on it")
+    group.add_argument("--prefetch", action="store_true", help="make the next step's views while a step computes")
 
     group = parser.add_argument_group("run")
     group.add_argument("--run-dir", metavar="DIR", help="run folder to make (default: runs/simclr-<data>-<number>)")
@@ -209,7 +210,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 # ---- commands ----
 
 # Options that a resumed run may set anew: nothing in its result depends on them.
-_FREE = ("resume", "threads", "checkpoint_seconds", "quiet", "no_report", "k", "probe_limit", "command")
+_FREE = ("resume", "threads", "prefetch", "checkpoint_seconds", "quiet", "no_report", "k", "probe_limit", "command")
 
 
 def _train(given: dict[str, Any]) -> None:
@@ -257,6 +258,7 @@ def _train(given: dict[str, Any]) -> None:
         checkpoint_seconds=given.get("checkpoint_seconds", 30.0),
         config=options,
         progress=not given.get("quiet", False),
+        prefetch=given.get("prefetch", False),
     )
     loss, chance = history["loss"][-1], history["chance_level"][-1]
     print(f"\n{history['step'][-1]:,} steps, loss {loss:.3f} nats (chance level {chance:.3f})\n", flush=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from nearfar import _core
-from nearfar.arguments import fill_of, integer, interpolation_of, number, padding_of, size_of
-from nearfar.image_operations import _images
-
-
-def _size(image) -> tuple[int, int]:
-    """Height and width."""
-    if not 2 <= image.ndim <= 4:
-        raise ValueError(f"image must have 2 to 4 dimensions, got {image.ndim}")
-    return image.shape[-3:-1] if image.ndim > 2 else image.shape
+from nearfar.arguments import (
+    as_images,
+    box_of,
+    extent_of,
+    fill_of,
+    interpolation_of,
+    number,
+    padding_of,
+    size_of,
+)
 
 
 def _pair(value, name) -> tuple[float, float]:
@@ -51,8 +52,7 @@ def crop(image, top, left, height, width):
     array([[ 5,  6],
            [ 9, 10]], dtype=uint8)
     """
-    box = [integer(v, n) for v, n in ((top, "top"), (left, "left"), (height, "height"), (width, "width"))]
-    return _core.crop(_images(image), *box)
+    return _core.crop(as_images(image), *box_of(top, left, height, width))
 
 
 def center_crop(image, size):
@@ -84,8 +84,8 @@ def center_crop(image, size):
     array([[5, 6]], dtype=uint8)
     """
     height, width = size_of(size)
-    image = _images(image)
-    rows, columns = _size(image)
+    image = as_images(image)
+    rows, columns = extent_of(image)
     if height > rows or width > columns:
         raise ValueError(f"size must be within the image's {rows} x {columns}, got {(height, width)}")
     return crop(image, round((rows - height) / 2), round((columns - width) / 2), height, width)
@@ -125,7 +125,7 @@ def pad(image, padding, fill=0, padding_mode="constant"):
     array([[3, 2, 1, 2, 3, 2, 1]], dtype=uint8)
     """
     *sides, mode = padding_of(padding, padding_mode)
-    return _core.pad(_images(image), *sides, mode, fill_of(fill))
+    return _core.pad(as_images(image), *sides, mode, fill_of(fill))
 
 
 def vflip(image):
@@ -146,7 +146,7 @@ def vflip(image):
     array([[2],
            [1]], dtype=uint8)
     """
-    return _core.vflip(_images(image))
+    return _core.vflip(as_images(image))
 
 
 def rotate(image, angle, interpolation="bilinear", expand=False, center=None, fill=0):
@@ -191,7 +191,7 @@ def rotate(image, angle, interpolation="bilinear", expand=False, center=None, fi
            [1]], dtype=uint8)
     """
     return _core.rotate(
-        _images(image),
+        as_images(image),
         number(angle, "angle"),
         bool(expand),
         _center(center),
@@ -242,7 +242,7 @@ def affine(image, angle, translate, scale, shear, interpolation="bilinear", fill
     """
     shears = _pair(shear, "shear") if isinstance(shear, (tuple, list)) else (number(shear, "shear"), 0.0)
     return _core.affine(
-        _images(image),
+        as_images(image),
         number(angle, "angle"),
         *_pair(translate, "translate"),
         number(scale, "scale"),
@@ -296,7 +296,7 @@ def perspective(image, startpoints, endpoints, interpolation="bilinear", fill=0)
         if array.shape != (4, 2):
             raise ValueError(f"{name} must be four points (x, y), got shape {array.shape}")
         points.append(array.astype(np.float64).ravel())
-    return _core.perspective(_images(image), np.concatenate(points), interpolation_of(interpolation), fill_of(fill))
+    return _core.perspective(as_images(image), np.concatenate(points), interpolation_of(interpolation), fill_of(fill))
 
 
 def erase(image, top, left, height, width, value=0):
@@ -329,5 +329,4 @@ def erase(image, top, left, height, width, value=0):
     >>> erase(np.array([[1, 2, 3, 4]], np.uint8), 0, 1, 1, 2, value=9)
     array([[1, 9, 9, 4]], dtype=uint8)
     """
-    box = [integer(v, n) for v, n in ((top, "top"), (left, "left"), (height, "height"), (width, "width"))]
-    return _core.erase(_images(image), *box, fill_of(value, "value"))
+    return _core.erase(as_images(image), *box_of(top, left, height, width), fill_of(value, "value"))

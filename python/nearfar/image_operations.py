@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from nearfar import _core
-from nearfar.arguments import integer, interpolation_of, number, per_channel, range_of, size_of
-
-
-def _images(image, name="image") -> np.ndarray:
-    """As an array that the core takes, so that what it says of a wrong one is about what was passed in."""
-    if isinstance(image, np.ndarray):
-        return image
-    return np.asarray(image)
+from nearfar.arguments import (
+    as_images,
+    box_of,
+    extent_of,
+    integer,
+    interpolation_of,
+    number,
+    pair_of,
+    per_channel,
+    size_of,
+)
 
 
 def resized_crop(image, top, left, height, width, size, interpolation="bilinear"):
@@ -52,8 +53,9 @@ def resized_crop(image, top, left, height, width, size, interpolation="bilinear"
     (2, 2, 3)
     """
     out_height, out_width = size_of(size)
-    box = [integer(v, n) for v, n in ((top, "top"), (left, "left"), (height, "height"), (width, "width"))]
-    return _core.resized_crop(_images(image), *box, out_height, out_width, interpolation_of(interpolation))
+    return _core.resized_crop(
+        as_images(image), *box_of(top, left, height, width), out_height, out_width, interpolation_of(interpolation)
+    )
 
 
 def resize(image, size, interpolation="bilinear", max_size=None):
@@ -88,10 +90,8 @@ def resize(image, size, interpolation="bilinear", max_size=None):
     >>> resize(np.zeros((5, 8, 12, 3), np.uint8), 4).shape
     (5, 4, 6, 3)
     """
-    image = _images(image)
-    if not 2 <= image.ndim <= 4:
-        raise ValueError(f"image must have 2 to 4 dimensions, got {image.ndim}")
-    height, width = image.shape[-3:-1] if image.ndim > 2 else image.shape
+    image = as_images(image)
+    height, width = extent_of(image)
     if not isinstance(size, (tuple, list)) and height and width:
         shorter, longer = integer(size, "size"), integer(size, "size") * max(height, width) // min(height, width)
         if max_size is not None and longer > integer(max_size, "max_size", shorter):
@@ -119,7 +119,7 @@ def hflip(image):
     >>> hflip(np.array([[1, 2, 3]], np.uint8))
     array([[3, 2, 1]], dtype=uint8)
     """
-    return _core.hflip(_images(image))
+    return _core.hflip(as_images(image))
 
 
 def adjust_brightness(image, factor):
@@ -150,7 +150,7 @@ def adjust_brightness(image, factor):
     >>> adjust_brightness(np.array([[10, 200]], np.uint8), 1.5)
     array([[ 15, 255]], dtype=uint8)
     """
-    return _core.adjust_brightness(_images(image), number(factor, "factor"))
+    return _core.adjust_brightness(as_images(image), number(factor, "factor"))
 
 
 def adjust_contrast(image, factor):
@@ -184,7 +184,7 @@ def adjust_contrast(image, factor):
     >>> adjust_contrast(np.array([[50, 150]], np.uint8), 0.5)
     array([[ 75, 125]], dtype=uint8)
     """
-    return _core.adjust_contrast(_images(image), number(factor, "factor"))
+    return _core.adjust_contrast(as_images(image), number(factor, "factor"))
 
 
 def adjust_saturation(image, factor):
@@ -216,7 +216,7 @@ def adjust_saturation(image, factor):
     >>> adjust_saturation(np.array([[[200, 100, 100]]], np.uint8), 0.0)
     array([[[130, 130, 130]]], dtype=uint8)
     """
-    return _core.adjust_saturation(_images(image), number(factor, "factor"))
+    return _core.adjust_saturation(as_images(image), number(factor, "factor"))
 
 
 def adjust_hue(image, factor):
@@ -248,7 +248,7 @@ def adjust_hue(image, factor):
     >>> adjust_hue(np.array([[[255, 0, 0]]], np.uint8), 0.5)
     array([[[  0, 255, 252]]], dtype=uint8)
     """
-    return _core.adjust_hue(_images(image), number(factor, "factor"))
+    return _core.adjust_hue(as_images(image), number(factor, "factor"))
 
 
 def rgb_to_grayscale(image, channels=1):
@@ -280,7 +280,7 @@ def rgb_to_grayscale(image, channels=1):
     >>> rgb_to_grayscale(np.array([[[200, 100, 50]]], np.uint8))
     array([[[124]]], dtype=uint8)
     """
-    return _core.rgb_to_grayscale(_images(image), integer(channels, "channels"))
+    return _core.rgb_to_grayscale(as_images(image), integer(channels, "channels"))
 
 
 def gaussian_blur(image, kernel_size, sigma=None):
@@ -316,8 +316,8 @@ def gaussian_blur(image, kernel_size, sigma=None):
     kernel_x, kernel_y = size_of(kernel_size, "kernel_size")
     if sigma is None:
         sigma = (0.15 * kernel_x + 0.35, 0.15 * kernel_y + 0.35)
-    sigma_x, sigma_y = range_of(sigma, "sigma") if isinstance(sigma, (tuple, list)) else (number(sigma, "sigma"),) * 2
-    return _core.gaussian_blur(_images(image), kernel_y, kernel_x, sigma_y, sigma_x)
+    sigma_x, sigma_y = pair_of(sigma, "sigma")
+    return _core.gaussian_blur(as_images(image), kernel_y, kernel_x, sigma_y, sigma_x)
 
 
 def normalize(image, mean, std):
@@ -344,7 +344,7 @@ def normalize(image, mean, std):
     >>> normalize(np.array([[0, 255]], np.uint8), 0.5, 0.5)
     array([[-1.,  1.]], dtype=float32)
     """
-    image = _images(image)
+    image = as_images(image)
     channels = image.shape[-1] if image.ndim > 2 else 1
     values = (per_channel(v, n, channels, None) for v, n in ((mean, "mean"), (std, "std")))
     return _core.normalize(image, *values)

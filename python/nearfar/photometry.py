@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from nearfar import _core
-from nearfar.arguments import integer, number, range_of, size_of
-from nearfar.image_operations import _images
-
-
-def _radii(radius) -> tuple[float, float]:
-    """(horizontal, vertical)"""
-    return range_of(radius, "radius") if isinstance(radius, (tuple, list)) else (number(radius, "radius"),) * 2
+from nearfar.arguments import as_images, integer, number, pair_of, size_of
 
 
 def adjust_gamma(image, gamma, gain=1.0):
@@ -42,7 +36,7 @@ def adjust_gamma(image, gamma, gain=1.0):
     >>> adjust_gamma(np.array([[0, 64, 128, 255]], np.uint8), 2.0)
     array([[  0,  16,  64, 255]], dtype=uint8)
     """
-    return _core.adjust_gamma(_images(image), number(gamma, "gamma"), number(gain, "gain"))
+    return _core.adjust_gamma(as_images(image), number(gamma, "gamma"), number(gain, "gain"))
 
 
 def solarize(image, threshold):
@@ -73,7 +67,7 @@ def solarize(image, threshold):
     >>> solarize(np.array([[10, 127, 128, 250]], np.uint8), 128)
     array([[ 10, 127, 127,   5]], dtype=uint8)
     """
-    return _core.solarize(_images(image), number(threshold, "threshold"))
+    return _core.solarize(as_images(image), number(threshold, "threshold"))
 
 
 def posterize(image, bits):
@@ -104,7 +98,7 @@ def posterize(image, bits):
     >>> posterize(np.array([[10, 127, 128, 250]], np.uint8), 2)
     array([[  0,  64, 128, 192]], dtype=uint8)
     """
-    return _core.posterize(_images(image), integer(bits, "bits"))
+    return _core.posterize(as_images(image), integer(bits, "bits"))
 
 
 def invert(image):
@@ -128,7 +122,7 @@ def invert(image):
     >>> invert(np.array([[0, 100, 255]], np.uint8))
     array([[255, 155,   0]], dtype=uint8)
     """
-    return _core.invert(_images(image))
+    return _core.invert(as_images(image))
 
 
 def autocontrast(image):
@@ -155,7 +149,7 @@ def autocontrast(image):
     >>> autocontrast(np.array([[50, 100, 150]], np.uint8))
     array([[  0, 127, 255]], dtype=uint8)
     """
-    return _core.autocontrast(_images(image))
+    return _core.autocontrast(as_images(image))
 
 
 def equalize(image):
@@ -183,7 +177,7 @@ def equalize(image):
     >>> np.unique(equalize(image))
     array([  0, 128, 255], dtype=uint8)
     """
-    return _core.equalize(_images(image))
+    return _core.equalize(as_images(image))
 
 
 def adjust_sharpness(image, factor):
@@ -218,7 +212,7 @@ def adjust_sharpness(image, factor):
     >>> adjust_sharpness(image, 0.0)[1]
     array([100, 105, 100], dtype=uint8)
     """
-    return _core.adjust_sharpness(_images(image), number(factor, "factor"))
+    return _core.adjust_sharpness(as_images(image), number(factor, "factor"))
 
 
 def box_blur(image, radius):
@@ -252,8 +246,8 @@ def box_blur(image, radius):
     >>> box_blur(np.array([[0, 0, 90, 0, 0]], np.uint8), 1)
     array([[ 0, 30, 30, 30,  0]], dtype=uint8)
     """
-    radius_x, radius_y = _radii(radius)
-    return _core.box_blur(_images(image), radius_y, radius_x)
+    radius_x, radius_y = pair_of(radius, "radius")
+    return _core.box_blur(as_images(image), radius_y, radius_x)
 
 
 def pillow_gaussian_blur(image, radius):
@@ -288,8 +282,8 @@ def pillow_gaussian_blur(image, radius):
     >>> pillow_gaussian_blur(np.array([[0, 0, 0, 90, 0, 0, 0]], np.uint8), 1.0)
     array([[ 0,  5, 21, 37, 21,  5,  0]], dtype=uint8)
     """
-    radius_x, radius_y = _radii(radius)
-    return _core.pillow_gaussian_blur(_images(image), radius_y, radius_x)
+    radius_x, radius_y = pair_of(radius, "radius")
+    return _core.pillow_gaussian_blur(as_images(image), radius_y, radius_x)
 
 
 def gaussian_noise(image, mean=0.0, sigma=0.1, seed=0, index=0):
@@ -328,7 +322,7 @@ def gaussian_noise(image, mean=0.0, sigma=0.1, seed=0, index=0):
     True
     """
     seed, index = integer(seed, "seed", 0, 2**64), integer(index, "index", 0, 2**63)
-    return _core.gaussian_noise(_images(image), number(mean, "mean"), number(sigma, "sigma"), seed, index)
+    return _core.gaussian_noise(as_images(image), number(mean, "mean"), number(sigma, "sigma"), seed, index)
 
 
 def cutout(image, y, x, size, fill=0):
@@ -368,7 +362,7 @@ def cutout(image, y, x, size, fill=0):
     """
     height, width = size_of(size)
     place = integer(y, "y"), integer(x, "x")
-    return _core.cutout(_images(image), *place, height, width, integer(fill, "fill"))
+    return _core.cutout(as_images(image), *place, height, width, integer(fill, "fill"))
 
 
 def jigsaw(image, order, grid=3):
@@ -404,4 +398,4 @@ def jigsaw(image, order, grid=3):
     array([[4, 1],
            [2, 3]], dtype=uint8)
     """
-    return _core.jigsaw(_images(image), order, integer(grid, "grid"))
+    return _core.jigsaw(as_images(image), order, integer(grid, "grid"))

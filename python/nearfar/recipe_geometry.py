@@ -8,26 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nearfar.arguments import fill_of, integer, interpolation_of, number, padding_of, range_of, size_of
-from nearfar.recipe_operations import _SWITCH, Operation, Range, struct
+from nearfar.arguments import fill_of, integer, interpolation_of, number, padding_of, range_of, size_of, spread_range
+from nearfar.recipe_operations import SWITCH, Operation, Range, struct
 
 Fill = int | tuple[int, ...]
-
-
-def _set(operation, **values) -> None:
-    """Fields of a frozen dataclass, while it is made."""
-    for name, value in values.items():
-        object.__setattr__(operation, name, value)
-
-
-def _spread(value, name) -> tuple[float, float]:
-    """The range (-x, x) for a number x >= 0, or a range."""
-    if isinstance(value, (tuple, list)):
-        return range_of(value, name)
-    spread = number(value, name)
-    if not spread >= 0:
-        raise ValueError(f"{name} must be >= 0, or a pair (low, high), got {spread:g}")
-    return 0.0 - spread, spread
 
 
 def _fill(value, name="fill") -> Fill:
@@ -52,10 +36,10 @@ class VerticalFlip(Operation):
 
     kind: ClassVar[int] = 15
     field: ClassVar[str] = "vertical_flip"
-    draw: ClassVar[Any] = _SWITCH
+    draw: ClassVar[Any] = SWITCH
 
     def __post_init__(self):
-        _set(self, p=number(self.p, "p"))
+        self._set(p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -90,7 +74,7 @@ class RandomRotation(Operation):
     draw: ClassVar[Any] = struct({"angle": ("f8", 0)}, 8)
 
     def __post_init__(self):
-        _set(self, degrees=_spread(self.degrees, "degrees"), fill=_fill(self.fill))
+        self._set(degrees=spread_range(self.degrees, "degrees"), fill=_fill(self.fill))
         self._check()
 
     def row(self, size=None):
@@ -134,10 +118,9 @@ class RandomAffine(Operation):
         if isinstance(self.shear, (tuple, list)) and len(self.shear) == 4:
             shear = range_of(tuple(self.shear[:2]), "shear") + range_of(tuple(self.shear[2:]), "shear")
         else:
-            shear = (*_spread(self.shear, "shear"), 0.0, 0.0)
-        _set(
-            self,
-            degrees=_spread(self.degrees, "degrees"),
+            shear = (*spread_range(self.shear, "shear"), 0.0, 0.0)
+        self._set(
+            degrees=spread_range(self.degrees, "degrees"),
             translate=range_of(self.translate, "translate"),
             scale=range_of(self.scale, "scale"),
             shear=shear,
@@ -174,7 +157,7 @@ class RandomPerspective(Operation):
 
     def __post_init__(self):
         scale = number(self.distortion_scale, "distortion_scale")
-        _set(self, distortion_scale=scale, p=number(self.p, "p"), fill=_fill(self.fill))
+        self._set(distortion_scale=scale, p=number(self.p, "p"), fill=_fill(self.fill))
         self._check()
 
     def row(self, size=None):
@@ -211,7 +194,7 @@ class RandomCrop(Operation):
 
     def __post_init__(self):
         padding = padding_of(self.padding, self.padding_mode)[:4]
-        _set(self, size=size_of(self.size), padding=padding, fill=_fill(self.fill))
+        self._set(size=size_of(self.size), padding=padding, fill=_fill(self.fill))
         self._check()
 
     def out_size(self, size):
@@ -248,8 +231,7 @@ class RandomErasing(Operation):
     )
 
     def __post_init__(self):
-        _set(
-            self,
+        self._set(
             p=number(self.p, "p"),
             scale=range_of(self.scale, "scale"),
             ratio=range_of(self.ratio, "ratio"),
@@ -281,7 +263,7 @@ class Resize(Operation):
 
     def __post_init__(self):
         size = self.size
-        _set(self, size=size_of(size) if isinstance(size, (tuple, list)) else integer(size, "size"))
+        self._set(size=size_of(size) if isinstance(size, (tuple, list)) else integer(size, "size"))
         self._check()
 
     def out_size(self, size):
@@ -316,7 +298,7 @@ class CenterCrop(Operation):
     draw: ClassVar[Any] = None
 
     def __post_init__(self):
-        _set(self, size=size_of(self.size))
+        self._set(size=size_of(self.size))
         self._check()
 
     def out_size(self, size):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nearfar import _core
-from nearfar.arguments import factor_range, interpolation_of, number, per_channel, range_of, size_of
+from nearfar.arguments import factor_range, interpolation_of, number, per_channel, range_of, size_of, spread_range
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,6 +33,11 @@ class Operation:
         """(height, width) of what it makes of an image of `size`, which is None if not known; None if that matters."""
         return size
 
+    def _set(self, **values) -> None:
+        """Sets fields of the frozen dataclass, while it is made."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
     def _check(self):
         _core.check_transforms(rows_of([self], (16384, 16384)))
 
@@ -52,7 +57,7 @@ def struct(layout, itemsize):
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize})
 
 
-_SWITCH = struct({"applied": ("?", 0)}, 8)
+SWITCH = struct({"applied": ("?", 0)}, 8)
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,8 @@ class RandomResizedCrop(Operation):
     draw: ClassVar[Any] = struct({"top": ("i4", 0), "left": ("i4", 4), "height": ("i4", 8), "width": ("i4", 12)}, 16)
 
     def __post_init__(self):
-        object.__setattr__(self, "size", size_of(self.size))
-        object.__setattr__(self, "scale", range_of(self.scale, "scale"))
-        object.__setattr__(self, "ratio", range_of(self.ratio, "ratio"))
+        scale, ratio = range_of(self.scale, "scale"), range_of(self.ratio, "ratio")
+        self._set(size=size_of(self.size), scale=scale, ratio=ratio)
         self._check()
 
     def out_size(self, size):
@@ -101,10 +105,10 @@ class HorizontalFlip(Operation):
 
     kind: ClassVar[int] = 1
     field: ClassVar[str] = "flip"
-    draw: ClassVar[Any] = _SWITCH
+    draw: ClassVar[Any] = SWITCH
 
     def __post_init__(self):
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -148,13 +152,8 @@ class ColorJitter(Operation):
     )
 
     def __post_init__(self):
-        for name in ("brightness", "contrast", "saturation"):
-            object.__setattr__(self, name, factor_range(getattr(self, name), name))
-        if not isinstance(self.hue, (tuple, list)):
-            spread = number(self.hue, "hue")
-            object.__setattr__(self, "hue", (0.0 - spread, spread))
-        object.__setattr__(self, "hue", range_of(self.hue, "hue"))
-        object.__setattr__(self, "p", number(self.p, "p"))
+        factors = {name: factor_range(getattr(self, name), name) for name in ("brightness", "contrast", "saturation")}
+        self._set(**factors, hue=spread_range(self.hue, "hue"), p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -172,10 +171,10 @@ class Grayscale(Operation):
 
     kind: ClassVar[int] = 3
     field: ClassVar[str] = "grayscale"
-    draw: ClassVar[Any] = _SWITCH
+    draw: ClassVar[Any] = SWITCH
 
     def __post_init__(self):
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -199,10 +198,9 @@ class GaussianBlur(Operation):
     draw: ClassVar[Any] = struct({"sigma": ("f8", 0), "applied": ("?", 8)}, 16)
 
     def __post_init__(self):
-        object.__setattr__(self, "sigma", range_of(self.sigma, "sigma"))
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(sigma=range_of(self.sigma, "sigma"), p=number(self.p, "p"))
         if self.kernel_size is not None:
-            object.__setattr__(self, "kernel_size", size_of(self.kernel_size, "kernel_size"))
+            self._set(kernel_size=size_of(self.kernel_size, "kernel_size"))
         self._check()
 
     def row(self, size=None):
@@ -231,11 +229,10 @@ class Solarize(Operation):
 
     kind: ClassVar[int] = 5
     field: ClassVar[str] = "solarize"
-    draw: ClassVar[Any] = _SWITCH
+    draw: ClassVar[Any] = SWITCH
 
     def __post_init__(self):
-        object.__setattr__(self, "threshold", number(self.threshold, "threshold"))
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(threshold=number(self.threshold, "threshold"), p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):

@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nearfar.arguments import integer, number, range_of, size_of
-from nearfar.recipe_operations import _SWITCH, Operation, Range, struct
-
-
-def _one_or_range(value, name) -> tuple[float, float]:
-    """The range of a number that is drawn; a single number stands for itself."""
-    return range_of(value, name) if isinstance(value, (tuple, list)) else (number(value, name),) * 2
+from nearfar.arguments import integer, number, pair_of, size_of
+from nearfar.recipe_operations import SWITCH, Operation, Range, struct
 
 
 @dataclass(frozen=True)
@@ -26,11 +21,10 @@ class Posterize(Operation):
 
     kind: ClassVar[int] = 6
     field: ClassVar[str] = "posterize"
-    draw: ClassVar[Any] = _SWITCH
+    draw: ClassVar[Any] = SWITCH
 
     def __post_init__(self):
-        object.__setattr__(self, "bits", integer(self.bits, "bits"))
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(bits=integer(self.bits, "bits"), p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -45,10 +39,10 @@ class Invert(Operation):
 
     kind: ClassVar[int] = 7
     field: ClassVar[str] = "invert"
-    draw: ClassVar[Any] = _SWITCH
+    draw: ClassVar[Any] = SWITCH
 
     def __post_init__(self):
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -66,10 +60,10 @@ class Autocontrast(Operation):
 
     kind: ClassVar[int] = 8
     field: ClassVar[str] = "autocontrast"
-    draw: ClassVar[Any] = _SWITCH
+    draw: ClassVar[Any] = SWITCH
 
     def __post_init__(self):
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -87,10 +81,10 @@ class Equalize(Operation):
 
     kind: ClassVar[int] = 9
     field: ClassVar[str] = "equalize"
-    draw: ClassVar[Any] = _SWITCH
+    draw: ClassVar[Any] = SWITCH
 
     def __post_init__(self):
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -120,8 +114,7 @@ class Sharpness(Operation):
     draw: ClassVar[Any] = struct({"factor": ("f8", 0), "applied": ("?", 8)}, 16)
 
     def __post_init__(self):
-        object.__setattr__(self, "factor", _one_or_range(self.factor, "factor"))
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(factor=pair_of(self.factor, "factor"), p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -145,8 +138,7 @@ class PillowGaussianBlur(Operation):
     draw: ClassVar[Any] = struct({"radius": ("f8", 0), "applied": ("?", 8)}, 16)
 
     def __post_init__(self):
-        object.__setattr__(self, "radius", _one_or_range(self.radius, "radius"))
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(radius=pair_of(self.radius, "radius"), p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -177,9 +169,7 @@ class GaussianNoise(Operation):
     draw: ClassVar[Any] = struct({"sigma": ("f8", 0), "seed": ("u8", 8), "applied": ("?", 16)}, 24)
 
     def __post_init__(self):
-        object.__setattr__(self, "sigma", _one_or_range(self.sigma, "sigma"))
-        object.__setattr__(self, "mean", number(self.mean, "mean"))
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(sigma=pair_of(self.sigma, "sigma"), mean=number(self.mean, "mean"), p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -204,9 +194,7 @@ class Cutout(Operation):
     draw: ClassVar[Any] = struct({"y": ("i4", 0), "x": ("i4", 4), "applied": ("?", 8)}, 16)
 
     def __post_init__(self):
-        object.__setattr__(self, "size", size_of(self.size))
-        object.__setattr__(self, "fill", integer(self.fill, "fill"))
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(size=size_of(self.size), fill=integer(self.fill, "fill"), p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):
@@ -230,8 +218,7 @@ class Jigsaw(Operation):
     draw: ClassVar[Any] = struct({"order": (("u1", 64), 0), "applied": ("?", 64)}, 72)
 
     def __post_init__(self):
-        object.__setattr__(self, "grid", integer(self.grid, "grid"))
-        object.__setattr__(self, "p", number(self.p, "p"))
+        self._set(grid=integer(self.grid, "grid"), p=number(self.p, "p"))
         self._check()
 
     def row(self, size=None):

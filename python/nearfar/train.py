@@ -93,8 +93,8 @@ def fit(
         Folder for config.json, log.csv and checkpoint.safetensors, made if not there; it must not hold a run already.
         Needs the extra [train].
     resume : bool
-        Go on with the run in `run_dir` from its checkpoint, bit for bit as if it had not been interrupted. All other
-        arguments must be those of the run. A run without a checkpoint starts from the beginning.
+        Go on with the run in `run_dir` from its checkpoint, bit for bit as if it had not been interrupted. Arguments
+        on which results depend must be those of the run. A run without a checkpoint starts from the beginning.
     checkpoint_seconds : float
         At least so much time lies between two checkpoints; there is always one at the end.
     config : dict, optional
