@@ -1,15 +1,15 @@
 """Views per second of the SimCLR recipes, and single operations, with one thread: nearfar against Pillow (torchvision's
-recipe), albumentations and OpenCV. Operations that move pixels are in geometry.py, others in operations.py.
+recipe), albumentations and OpenCV.
 
     python tests/bench/transforms.py [--quick]
 
 From uint8 images to normalised float32 views in one array, two views an image, with one thread and with two; the
 peers' second thread is a second process that writes into shared memory. "bound" does not apply. See augmentations.py
-for what the peers do. Single operations (operations.py) take one image of 225 x 225 x 3 at a time, on one thread.
+for what the peers do. Single operations (operations.py) take one image of 225 x 225 x 3 (256 x 256 x 3 where it is
+resized) at a time, on one thread.
 """
 
 import augmentations
-import geometry
 import harness
 import nearfar as nf
 import numpy as np
@@ -58,18 +58,19 @@ def ours(recipe: Recipe):
 def compare_operations(report: harness.Report, options):
     """One image a call, with what a call from Python costs."""
     nf.set_num_threads(1)
-    image = smooth_images(1, 225, 3)[0] // 2 + 60  # not of full contrast
+    images = {side: smooth_images(1, side, 3)[0] // 2 + 60 for side in (operations.SIDE, operations.RESIZED)}
     peers = {}
     for name, (package, make) in operations.PEERS.items():
         module = harness.load(package, options)
         peers[name] = module if isinstance(module, str) else make()
     for case, run in operations.OURS.items():
-        contenders = [Contender("nearfar", lambda run=run: run(image))]
+        image = images[operations.side_of(case)]  # not of full contrast
+        contenders = [Contender("nearfar", lambda run=run, image=image: run(image))]
         for name, calls in peers.items():
             if isinstance(calls, str):
                 contenders.append(Contender(name, calls))
             elif case in calls:
-                contenders.append(Contender(name, lambda call=calls[case]: call(image)))
+                contenders.append(Contender(name, lambda call=calls[case], image=image: call(image)))
         report.compare(case, contenders, options.rounds or (1 if options.quick else 7))
 
 
@@ -98,7 +99,6 @@ def main():
             for one in workers:
                 one.close()
     compare_operations(report, options)
-    geometry.compare(report, options, smooth_images, harness)
     report.write()
 
 
