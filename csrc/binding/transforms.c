@@ -1,4 +1,5 @@
-/* Crops, flips, colour and blur, and what all operations on images share. Images are uint8, exactly: other types are errors, not casts. */
+/* Crops, flips, colour and blur, and what all operations on images share. Images are uint8, exactly: other types are
+ * errors, not casts. */
 #include "images.h"
 
 void nf_release(void *object) {
