@@ -1,6 +1,7 @@
 #include "tiles.h"
 
 #include "../core/dispatch.h"
+#include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
 
@@ -53,18 +54,6 @@ typedef struct tile {
 static bool symmetric(const nf_tiles *tiles) {
     return tiles->rows == tiles->columns;
 }
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static int64_t larger(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-static int64_t round_up(int64_t a, int64_t step) {
-    return (a + step - 1) / step * step;
-}
-static int64_t block_count(int64_t count, int64_t block) {
-    return (count + block - 1) / block;
-}
 
 /* Large enough to be worth the loads, small enough for a cache, for many tasks, and for each to end in some 20 ms. */
 static int64_t block_size(int64_t count, int64_t width) {
@@ -76,7 +65,7 @@ static int64_t block_size(int64_t count, int64_t width) {
 }
 
 static void clear_gradients(real *d_z, int64_t first, int64_t count, int64_t stride) {
-    int64_t end = smaller(first + NF_BLOCK_STEP, NF_REAL(nf_rows_room)(count));
+    int64_t end = nf_min(first + NF_BLOCK_STEP, NF_REAL(nf_rows_room)(count));
     if (first < end)
         memset(d_z + first * stride, 0, (size_t)((end - first) * stride) * sizeof(real));
 }
@@ -92,16 +81,16 @@ static void pack_task(void *context, int64_t task, int worker) {
     if (first >= tiles->column_count)
         return;
     nf_kernel->NF_REAL(pack_rows)(tiles->packed + first * tiles->width, tiles->columns + first * tiles->stride,
-                                  (size_t)tiles->stride, (size_t)smaller(NF_BLOCK_STEP, tiles->column_count - first),
+                                  (size_t)tiles->stride, (size_t)nf_min(NF_BLOCK_STEP, tiles->column_count - first),
                                   (size_t)tiles->width);
 }
 
 /* The numbers of blocks. */
 static int64_t row_blocks(const nf_tiles *tiles) {
-    return block_count(tiles->row_count, tiles->row_block);
+    return nf_ceil_div(tiles->row_count, tiles->row_block);
 }
 static int64_t column_blocks(const nf_tiles *tiles) {
-    return block_count(tiles->column_count, tiles->column_block);
+    return nf_ceil_div(tiles->column_count, tiles->column_block);
 }
 
 static nf_status open_kept(nf_tiles *tiles) {
@@ -114,7 +103,7 @@ static nf_status open_kept(nf_tiles *tiles) {
     if (count > limit)
         return NF_OK;
     void *memory;
-    tiles->kept_count = smaller(count, most);
+    tiles->kept_count = nf_min(count, most);
     tiles->kept_bytes = (size_t)(tiles->kept_count * tile_bytes);
     NF_TRY(nf_scratch_alloc(&memory, tiles->kept_bytes));
     tiles->kept = memory;
@@ -140,18 +129,18 @@ nf_status NF_REAL(nf_tiles_open)(nf_tiles *tiles, const nf_rows *rows, const nf_
         tiles->column_block = tiles->row_block;
     tiles->tile_stride = tiles->column_block + 16; /* columns of a tile spread over the cache */
     int64_t worker_reals = tiles->row_block * tiles->tile_stride + tiles->row_block + tiles->column_block;
-    tiles->worker_bytes = (size_t)round_up(worker_reals * (int64_t)sizeof(real), 64);
+    tiles->worker_bytes = (size_t)nf_round_up(worker_reals * (int64_t)sizeof(real), 64);
     int64_t row_room = NF_REAL(nf_rows_room)(tiles->row_count), width = tiles->width, stride = tiles->stride;
     int64_t column_room = NF_REAL(nf_rows_room)(tiles->column_count);
     int64_t reals = column_room * (width + stride) + (symmetric(tiles) ? 0 : row_room * stride);
-    size_t bytes = (size_t)round_up(reals * (int64_t)sizeof(real), 64);
+    size_t bytes = (size_t)nf_round_up(reals * (int64_t)sizeof(real), 64);
     NF_TRY(nf_alloc(&tiles->memory, bytes + tiles->worker_bytes * (size_t)tiles->workers));
     tiles->packed = tiles->memory;
     tiles->d_columns = tiles->packed + column_room * width;
     tiles->d_rows = symmetric(tiles) ? tiles->d_columns : tiles->d_columns + column_room * stride;
     tiles->worker_memory = (char *)tiles->memory + bytes;
     NF_TRY(open_kept(tiles));
-    return nf_parallel(pack_task, tiles, larger(row_room, column_room) / NF_BLOCK_STEP, NF_MAX_THREADS);
+    return nf_parallel(pack_task, tiles, nf_max(row_room, column_room) / NF_BLOCK_STEP, NF_MAX_THREADS);
 }
 
 void NF_REAL(nf_tiles_close)(nf_tiles *tiles) {
@@ -163,17 +152,17 @@ void NF_REAL(nf_tiles_close)(nf_tiles *tiles) {
 
 static int64_t task_count(const nf_tiles *tiles) {
     int64_t rows = row_blocks(tiles), columns = column_blocks(tiles);
-    return symmetric(tiles) ? rows + (round_up(rows, 2) - 1) * (round_up(rows, 2) / 2) : rows * columns;
+    return symmetric(tiles) ? rows + (nf_round_up(rows, 2) - 1) * (nf_round_up(rows, 2) / 2) : rows * columns;
 }
 
 /* Splits a task into its round and its number there. */
 static int64_t find_round(const nf_tiles *tiles, int64_t *task) {
-    int64_t rows = row_blocks(tiles), per_round = smaller(rows, column_blocks(tiles)), round = 0;
+    int64_t rows = row_blocks(tiles), per_round = nf_min(rows, column_blocks(tiles)), round = 0;
     if (symmetric(tiles)) { /* the diagonal has a round of its own */
         if (*task < rows)
             return 0;
         *task -= rows;
-        per_round = round_up(rows, 2) / 2;
+        per_round = nf_round_up(rows, 2) / 2;
         round = 1;
     }
     round += *task / per_round;
@@ -195,19 +184,19 @@ static void find_tile(const nf_tiles *tiles, int64_t round, int64_t task, int64_
         *row_block = *column_block = task;
         return;
     }
-    int64_t circle = round_up(rows, 2) - 1;
+    int64_t circle = nf_round_up(rows, 2) - 1;
     int64_t a = task == 0 ? circle : (round - 1 + task) % circle;
     int64_t b = task == 0 ? round - 1 : (round - 1 - task + circle) % circle;
-    *row_block = smaller(a, b);
+    *row_block = nf_min(a, b);
     *column_block = a + b - *row_block;
 }
 
 /* How many tiles `block` has before this round, where in each round r it is block - r, modulo `many`, against one of
  * `few`. */
 static int64_t turns_before(int64_t block, int64_t round, int64_t few, int64_t many) {
-    int64_t down = smaller(round, block + 1); /* rounds until the difference wraps around */
-    int64_t turns = block < few ? down : larger(0, down - (block - few + 1));
-    return turns + larger(0, round - down - (many - few));
+    int64_t down = nf_min(round, block + 1); /* rounds until the difference wraps around */
+    int64_t turns = block < few ? down : nf_max(0, down - (block - few + 1));
+    return turns + nf_max(0, round - down - (many - few));
 }
 
 /* Where the exponentials of a tile are kept; NULL if they are not. */
@@ -244,8 +233,8 @@ static void run_task(void *context, int64_t task, int worker) {
     if (!symmetric(tiles) && columns < rows)
         row_turn = turns_before(row_block, round, columns, rows);
     if (p->backwards) {
-        row_turn = (symmetric(tiles) ? round_up(rows, 2) : columns) - 1 - row_turn;
-        column_turn = (symmetric(tiles) ? round_up(rows, 2) : rows) - 1 - column_turn;
+        row_turn = (symmetric(tiles) ? nf_round_up(rows, 2) : columns) - 1 - row_turn;
+        column_turn = (symmetric(tiles) ? nf_round_up(rows, 2) : rows) - 1 - column_turn;
     }
     bool rests = column_block >= columns, two = !rests && !(symmetric(tiles) && row_block == column_block);
     _Atomic int64_t *row = p->turns + row_block, *column = p->turns + (symmetric(tiles) ? 0 : rows) + column_block;
@@ -280,8 +269,8 @@ static void leave_out(const nf_tiles *tiles, const tile *t, real nothing) {
         for (int64_t j = t->columns; j < t->padded_columns; j++)
             scores[j] = nothing;
         if (tiles->first) {
-            int64_t end = smaller(tiles->end[t->row + i] - t->column, t->columns);
-            for (int64_t j = larger(tiles->first[t->row + i] - t->column, 0); j < end; j++)
+            int64_t end = nf_min(tiles->end[t->row + i] - t->column, t->columns);
+            for (int64_t j = nf_max(tiles->first[t->row + i] - t->column, 0); j < end; j++)
                 scores[j] = nothing;
         }
         if (tiles->period == 0)
@@ -297,9 +286,9 @@ static tile place_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_
     t.scores = (real *)(tiles->worker_memory + tiles->worker_bytes * (size_t)worker);
     t.row_part = t.scores + tiles->row_block * tiles->tile_stride;
     t.column_part = t.row_part + tiles->row_block;
-    t.rows = smaller(tiles->row_block, tiles->row_count - t.row);
-    t.columns = smaller(tiles->column_block, tiles->column_count - t.column);
-    t.padded_columns = round_up(t.columns, NF_BLOCK_STEP);
+    t.rows = nf_min(tiles->row_block, tiles->row_count - t.row);
+    t.columns = nf_min(tiles->column_block, tiles->column_count - t.column);
+    t.padded_columns = nf_round_up(t.columns, NF_BLOCK_STEP);
     t.diagonal = symmetric(tiles) && row_block == column_block;
     return t;
 }
@@ -330,7 +319,7 @@ static void sum_tile(const pass *p, int64_t row_block, int64_t column_block, int
 
 /* d_rows += w columns, d_columns += w^T rows */
 static void add_gradients(const nf_tiles *tiles, const tile *t) {
-    size_t stride = (size_t)tiles->stride, width = (size_t)round_up(tiles->width, 16);
+    size_t stride = (size_t)tiles->stride, width = (size_t)nf_round_up(tiles->width, 16);
     int64_t row = t->row * tiles->stride, column = t->column * tiles->stride;
     nf_kernel->NF_REAL(multiply_add)(tiles->d_rows + row, t->scores, (size_t)tiles->tile_stride,
                                      tiles->columns + column, stride, (size_t)t->rows, width, (size_t)t->columns);
