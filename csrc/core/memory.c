@@ -16,71 +16,129 @@ static bool must_fail(void) {
     return atomic_load(&fail_countdown) > 0 && atomic_fetch_sub(&fail_countdown, 1) == 1;
 }
 
-/* The C library asks the system anew for each block of this size, where page faults would take as long as the work. */
-enum { HUGE_BLOCK = 32 << 20, HUGE_PAGE = 2 << 20 };
+/* The C library gives large blocks back to the system and asks for them anew, where page faults would take as long as
+ * the work: call after call needs the same. So blocks that are freed are spared for the next that they fit. */
+enum { HUGE_BLOCK = 32 << 20, HUGE_PAGE = 2 << 20, HEADER = 64 };
+enum { SPARES = 16, LEAST_SPARE = 1 << 14, MOST_SPARED = 128 << 20 };
+#if defined(__SANITIZE_ADDRESS__) /* which is to see that a block is used after it was freed */
+static const bool spares_blocks = false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+static const bool spares_blocks = false;
+#else
+static const bool spares_blocks = true;
+#endif
+#else
+static const bool spares_blocks = true;
+#endif
 
-nf_status nf_alloc(void **block, size_t size) {
-    *block = NULL;
+/* Precedes what the caller sees. */
+typedef struct header {
+    size_t size; /* of the block, the header included */
+} header;
+_Static_assert(sizeof(header) <= HEADER, "a header must have room before an aligned block");
+
+/* Whoever finds the spares in another thread's hands does without: nobody waits, nor does a fork's child. */
+static struct {
+    atomic_flag in_use;
+    header *blocks[SPARES]; /* the oldest first */
+    int count;
+    size_t bytes;
+} spare = {.in_use = ATOMIC_FLAG_INIT};
+
+static bool enter_spares(void) {
+    return spares_blocks && !atomic_flag_test_and_set_explicit(&spare.in_use, memory_order_acquire);
+}
+static void leave_spares(void) {
+    atomic_flag_clear_explicit(&spare.in_use, memory_order_release);
+}
+
+static header *take_spare(int index) {
+    header *block = spare.blocks[index];
+    spare.bytes -= block->size;
+    spare.count--;
+    for (int i = index; i < spare.count; i++)
+        spare.blocks[i] = spare.blocks[i + 1];
+    return block;
+}
+
+/* The smallest spare block of `size` bytes, but not one of far more; NULL if there is none. */
+static header *find_spare(size_t size) {
+    if (size < LEAST_SPARE || !enter_spares())
+        return NULL;
+    int best = -1;
+    for (int i = 0; i < spare.count; i++) {
+        size_t have = spare.blocks[i]->size;
+        if (have >= size && have / 2 <= size && (best < 0 || have < spare.blocks[best]->size))
+            best = i;
+    }
+    header *block = best < 0 ? NULL : take_spare(best);
+    leave_spares();
+    return block;
+}
+
+/* Puts a block with the spares, and frees old ones until it has room there; or frees it. */
+static void spare_or_free(header *block) {
+    header *old[SPARES + 1];
+    int count = 0;
+    if (block->size < LEAST_SPARE || block->size > MOST_SPARED || !enter_spares()) {
+        free(block);
+        return;
+    }
+    while (spare.count == SPARES || spare.bytes > MOST_SPARED - block->size)
+        old[count++] = take_spare(0);
+    spare.blocks[spare.count++] = block;
+    spare.bytes += block->size;
+    leave_spares();
+    while (count > 0)
+        free(old[--count]);
+}
+
+static void free_spares(void) {
+    header *old[SPARES];
+    int count = 0;
+    if (!enter_spares())
+        return;
+    while (spare.count > 0)
+        old[count++] = take_spare(0);
+    leave_spares();
+    while (count > 0)
+        free(old[--count]);
+}
+
+static header *new_block(size_t size) {
+    void *block;
     bool huge = size >= HUGE_BLOCK;
-    if (must_fail() || size > PTRDIFF_MAX - HUGE_PAGE ||
-        posix_memalign(block, huge ? HUGE_PAGE : 64, size ? size : 64) != 0) {
-        *block = NULL;
-        return nf_fail(NF_NO_MEMORY, "out of memory: %zu bytes are not available", size);
+    size_t alignment = huge ? HUGE_PAGE : HEADER;
+    if (posix_memalign(&block, alignment, size) != 0) {
+        free_spares();
+        if (posix_memalign(&block, alignment, size) != 0)
+            return NULL;
     }
 #ifdef MADV_HUGEPAGE
     if (huge)
-        madvise(*block, size, MADV_HUGEPAGE); /* advice only */
+        madvise(block, size, MADV_HUGEPAGE); /* advice only */
 #endif
+    *(header *)block = (header){.size = size};
+    return block;
+}
+
+nf_status nf_alloc(void **block, size_t size) {
+    *block = NULL;
+    header *found = NULL;
+    if (!must_fail() && size <= PTRDIFF_MAX - HUGE_PAGE) {
+        found = find_spare(size + HEADER);
+        found = found ? found : new_block(size + HEADER);
+    }
+    if (!found)
+        return nf_fail(NF_NO_MEMORY, "out of memory: %zu bytes are not available", size);
+    *block = (char *)found + HEADER;
     return NF_OK;
 }
 
 void nf_free(void *block) {
-    free(block);
-}
-
-/* Whoever finds the spare block in another thread's hands does without: nobody waits, nor does a fork's child. */
-enum { LARGEST_SPARE = 128 << 20 };
-static struct {
-    atomic_flag in_use;
-    void *block;
-    size_t size;
-} spare = {.in_use = ATOMIC_FLAG_INIT};
-
-/* Puts a block (NULL: none) in the place of the spare one, which it returns, with its size. */
-static void *exchange_spare(void *block, size_t *size) {
-    if (atomic_flag_test_and_set_explicit(&spare.in_use, memory_order_acquire))
-        return block;
-    void *previous = spare.block;
-    size_t previous_size = spare.size;
-    spare.block = block;
-    spare.size = *size;
-    *size = previous_size;
-    atomic_flag_clear_explicit(&spare.in_use, memory_order_release);
-    return previous;
-}
-
-nf_status nf_scratch_alloc(void **block, size_t size) {
-    size_t spare_size = 0;
-    *block = NULL;
-    if (size < HUGE_BLOCK || size > LARGEST_SPARE)
-        return nf_alloc(block, size);
-    void *previous = exchange_spare(NULL, &spare_size);
-    if (!previous || spare_size < size) {
-        nf_free(previous);
-        return nf_alloc(block, size);
-    }
-    if (must_fail()) {
-        nf_free(previous);
-        return nf_fail(NF_NO_MEMORY, "out of memory: %zu bytes are not available", size);
-    }
-    *block = previous;
-    return NF_OK;
-}
-
-void nf_scratch_free(void *block, size_t size) {
-    if (block && size >= HUGE_BLOCK && size <= LARGEST_SPARE)
-        block = exchange_spare(block, &size);
-    nf_free(block);
+    if (block)
+        spare_or_free((header *)((char *)block - HEADER));
 }
 
 nf_status nf_arena_alloc(void **block, size_t size) {

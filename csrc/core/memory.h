@@ -5,14 +5,10 @@
 #include "status.h"
 
 /* `*block` becomes `size` uninitialised bytes (size 0 gives a valid pointer too), of huge pages if they are many and
- * the system offers them. Free with nf_free, which accepts NULL. */
+ * the system offers them. Free with nf_free, which accepts NULL and keeps up to 128 MB for blocks to come, so that
+ * calls which follow each other find their memory without page faults. */
 nf_status nf_alloc(void **block, size_t size);
 void nf_free(void *block);
-
-/* As nf_alloc, for what call after call needs anew: a block of 32 to 128 MB that is given back is kept for the next one
- * that it is large enough for, which saves its page faults. One is kept at most. Free with the same size. */
-nf_status nf_scratch_alloc(void **block, size_t size);
-void nf_scratch_free(void *block, size_t size);
 
 /* As nf_alloc, for large long-lived blocks: zeroed, page-aligned and backed by huge pages where the system offers them.
  * Free with nf_arena_free and the same size. */

@@ -4,6 +4,7 @@
 #include "info_nce.h"
 
 #include "../core/dispatch.h"
+#include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "logistic.h"
@@ -107,13 +108,14 @@ nf_status NF_REAL(nf_info_nce_paired)(double *loss, real *d_query, real *d_key, 
                                       double *d_temperature, bool *need_double, const real *query, const real *key,
                                       const real *negatives, int64_t samples, int64_t width, int64_t negative_count,
                                       double temperature, bool normalize, nf_reduction reduction) {
-    int64_t part = NF_REAL(nf_rows_per_task)(width);
+    enum { LARGEST_PART = 256 };
+    int64_t part = nf_min(negative_count, LARGEST_PART);
     problem p = {.samples = samples,
                  .width = width,
                  .stride = NF_REAL(nf_rows_stride)(width),
                  .count = negative_count,
                  .part = part,
-                 .parts = (negative_count + part - 1) / part,
+                 .parts = part ? nf_ceil_div(negative_count, part) : 0,
                  .reduction = reduction,
                  .temperature = temperature,
                  .scale = 1 / (nf_reduction_divisor(reduction, samples) * temperature),

@@ -8,7 +8,7 @@
 #include <string.h>
 
 int64_t NF_REAL(nf_rows_per_task)(int64_t width) {
-    enum { NUMBERS_PER_TASK = 1 << 15 };
+    enum { NUMBERS_PER_TASK = 1 << 12 };
     return width < NUMBERS_PER_TASK ? NUMBERS_PER_TASK / width : 1;
 }
 

@@ -104,8 +104,7 @@ static nf_status open_kept(nf_tiles *tiles) {
         return NF_OK;
     void *memory;
     tiles->kept_count = nf_min(count, most);
-    tiles->kept_bytes = (size_t)(tiles->kept_count * tile_bytes);
-    NF_TRY(nf_scratch_alloc(&memory, tiles->kept_bytes));
+    NF_TRY(nf_alloc(&memory, (size_t)(tiles->kept_count * tile_bytes)));
     tiles->kept = memory;
     return NF_OK;
 }
@@ -145,7 +144,7 @@ nf_status NF_REAL(nf_tiles_open)(nf_tiles *tiles, const nf_rows *rows, const nf_
 
 void NF_REAL(nf_tiles_close)(nf_tiles *tiles) {
     nf_free(tiles->memory);
-    nf_scratch_free(tiles->kept, tiles->kept_bytes);
+    nf_free(tiles->kept);
 }
 
 /* ---- Which tile when ---- */

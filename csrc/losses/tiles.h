@@ -20,7 +20,6 @@ typedef struct nf_tiles {
     real *packed; /* the columns once more, in the kernels' own form */
     real *kept;   /* the exponentials of the first `kept_count` tiles */
     int64_t kept_count;
-    size_t kept_bytes;
     real *d_rows, *d_columns;   /* the gradients, with `stride`; equal pointers in the symmetric case */
     int64_t period;             /* 0: no pair is left out because of it */
     const int64_t *first, *end; /* (row_count): row i leaves out columns first[i]..end[i]-1; NULL: does not */

@@ -70,7 +70,9 @@ static void *call_many(void *argument) {
         check_job(&j, count);
 
         void *block;
-        CHECK(nf_alloc(&block, (size_t)round) == NF_OK && block && (uintptr_t)block % 64 == 0);
+        size_t size = (size_t)(round % 7) << 13;
+        CHECK(nf_alloc(&block, size) == NF_OK && block && (uintptr_t)block % 64 == 0);
+        memset(block, caller, size); /* a race, if anybody else had it too */
         nf_free(block);
 
         CHECK(nf_fail(NF_BAD_VALUE, "caller %d, round %d", caller, round) == NF_BAD_VALUE);
@@ -121,27 +123,45 @@ static void test_interrupt(void) {
     CHECK(run == 30);
 }
 
-/* ---- Scratch memory ---- */
+/* ---- Spared memory ---- */
 
-static void test_scratch(void) {
+#if defined(__SANITIZE_ADDRESS__) /* then every block is new */
+#define CHECK_SPARED(condition) ((void)0)
+#else
+#define CHECK_SPARED CHECK
+#endif
+
+static void test_spares(void) {
     const size_t large = 40 << 20;
-    void *first, *second;
-    CHECK(nf_scratch_alloc(&first, large) == NF_OK);
-    nf_scratch_free(first, large);
+    void *first, *second, *third;
+    CHECK(nf_alloc(&first, large) == NF_OK);
+    nf_free(first);
     nf_alloc_fail_at(1);
-    CHECK(nf_scratch_alloc(&second, large) == NF_NO_MEMORY && !second);
-    CHECK(nf_scratch_alloc(&first, large) == NF_OK);
-    CHECK(nf_scratch_alloc(&second, large) == NF_OK && second != first);
-    nf_scratch_free(second, large);
-    CHECK(nf_scratch_alloc(&second, large + 1) == NF_OK && second != first);
-    ((char *)second)[large] = 1;
-    nf_scratch_free(second, large + 1);
-    nf_scratch_free(first, large);
-    CHECK(nf_scratch_alloc(&second, large) == NF_OK && second == first); /* the one that was given back last */
-    nf_scratch_free(second, large);
-    nf_scratch_free(NULL, large);
-    CHECK(nf_scratch_alloc(&first, 1) == NF_OK);
-    nf_scratch_free(first, 1);
+    CHECK(nf_alloc(&second, large) == NF_NO_MEMORY && !second);
+    CHECK(nf_alloc(&second, large) == NF_OK);
+    CHECK_SPARED(second == first);
+    CHECK(nf_alloc(&first, large) == NF_OK && second != first);
+    nf_free(first);
+    CHECK(nf_alloc(&third, large + 1) == NF_OK && third != second);
+    ((char *)third)[large] = 1;
+    nf_free(third);
+    nf_free(second);
+    CHECK(nf_alloc(&second, large / 4) == NF_OK); /* none of the spare ones: they are far too large */
+    CHECK_SPARED(second != first && second != third);
+    nf_free(second);
+    CHECK(nf_alloc(&second, large) == NF_OK); /* the smallest that will do */
+    CHECK_SPARED(second != third);
+    nf_free(second);
+    void *many[40];
+    for (int i = 0; i < 40; i++)
+        CHECK(nf_alloc(&many[i], (size_t)(i + 1) << 20) == NF_OK);
+    for (int i = 0; i < 40; i++)
+        nf_free(many[i]);
+    CHECK(nf_alloc(&first, (size_t)300 << 20) == NF_OK); /* more than is ever spared */
+    nf_free(first);
+    CHECK(nf_alloc(&second, (size_t)40 << 20) == NF_OK);
+    CHECK_SPARED(second == many[39]);
+    nf_free(second);
 }
 
 /* ---- Bad values ---- */
@@ -171,7 +191,7 @@ static void test_limits(void) {
 
 int main(void) {
     CHECK(nf_set_num_threads(4) == NF_OK);
-    test_scratch();
+    test_spares();
     test_limits();
     test_interrupt();
     pthread_t callers[CALLERS], changer;
