@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "threads.h"
 
+#include "integers.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -43,7 +45,7 @@ static const int64_t CHECK_INTERVAL_NS = 20 * 1000 * 1000;
 typedef struct nf_job {
     nf_task run;
     void *context;
-    int64_t count;
+    int64_t count, group;
     int workers;
     _Atomic int64_t next;
     _Atomic int active; /* workers inside the job, the caller not counted */
@@ -149,10 +151,12 @@ static void run_tasks(nf_job *job, int worker) {
     inside_task = true;
     float_state state = flush_denormals();
     while (!atomic_load_explicit(&job->cancelled, memory_order_relaxed)) {
-        int64_t task = atomic_fetch_add(&job->next, 1);
-        if (task >= job->count)
+        int64_t first = atomic_fetch_add(&job->next, job->group);
+        if (first >= job->count)
             break;
-        job->run(job->context, task, worker);
+        int64_t end = job->count - first < job->group ? job->count : first + job->group;
+        for (int64_t task = first; task < end; task++)
+            job->run(job->context, task, worker);
         if (worker == 0 && !was_inside && is_check_due()) {
             restore_float_state(state); /* the check may run the caller's own code */
             if (must_stop())
@@ -230,11 +234,16 @@ static void start_workers(int wanted) {
 }
 
 nf_status nf_parallel(nf_task run, void *context, int64_t count, int workers) {
-    nf_job job = {.run = run, .context = context, .count = count, .workers = nf_get_num_threads()};
+    return nf_parallel_groups(run, context, count, 1, workers);
+}
+
+nf_status nf_parallel_groups(nf_task run, void *context, int64_t count, int64_t group, int workers) {
+    nf_job job = {.run = run, .context = context, .count = count, .group = group, .workers = nf_get_num_threads()};
+    int64_t groups = nf_ceil_div(count, group);
     if (job.workers > workers)
         job.workers = workers;
-    if (job.workers > count)
-        job.workers = (int)count;
+    if (job.workers > groups)
+        job.workers = (int)groups;
     bool alone = job.workers <= 1 || inside_task || atomic_exchange(&pool.busy, true);
     if (alone) {
         run_tasks(&job, 0);

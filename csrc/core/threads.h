@@ -16,7 +16,10 @@ typedef void (*nf_task)(void *context, int64_t task, int worker);
  * tasks not run. */
 nf_status nf_parallel(nf_task run, void *context, int64_t count, int workers);
 
-/* `workers` for nf_parallel: nf_get_num_threads() of this moment if the tasks use scratch memory, which is then sized
+/* The same, where a worker takes `group` tasks that follow each other at a time: for tasks of some microseconds. */
+nf_status nf_parallel_groups(nf_task run, void *context, int64_t count, int64_t group, int workers);
+
+/* `workers` for both: nf_get_num_threads() of this moment if the tasks use scratch memory, which is then sized
  * by that number; NF_MAX_THREADS if they don't. */
 
 /* Checks the environment's NEARFAR_NUM_THREADS; called once, at import. */

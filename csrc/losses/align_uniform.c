@@ -1,7 +1,6 @@
 /* Alignment and uniformity as a loss. Uniformity is the logarithm of a mean of exp(-t |x_i - x_j|^2), whose gradient
  * comes from the engine of pairs. */
 #include "../core/dispatch.h"
-#include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "pairs.h"
@@ -24,40 +23,35 @@ typedef struct problem {
     void *memory;
 } problem;
 
-static void align_task(void *context, int64_t task, int worker) {
+static void align_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
-    int64_t width = p->x.width, stride = p->x.stride, step = NF_REAL(nf_rows_per_task)(width);
-    for (int64_t i = task * step; i < nf_min((task + 1) * step, p->x.count); i++) {
-        const real *x = p->x.z + i * stride, *y = p->y.z + i * stride;
-        real *d = p->d_align + i * stride;
-        double squares = 0;
-        for (int64_t k = 0; k < width; k++) {
-            double difference = (double)x[k] - (double)y[k];
-            squares += difference * difference;
-        }
-        p->values[i] = pow(squares, p->alpha / 2);
-        double slope = squares > 0 ? p->alignment / (double)p->x.count * p->alpha * p->values[i] / squares : 0;
-        for (int64_t k = 0; k < width; k++)
-            d[k] = (real)(slope * ((double)x[k] - (double)y[k]));
+    int64_t width = p->x.width, stride = p->x.stride;
+    const real *x = p->x.z + i * stride, *y = p->y.z + i * stride;
+    real *d = p->d_align + i * stride;
+    double squares = 0;
+    for (int64_t k = 0; k < width; k++) {
+        double difference = (double)x[k] - (double)y[k];
+        squares += difference * difference;
     }
+    p->values[i] = pow(squares, p->alpha / 2);
+    double slope = squares > 0 ? p->alignment / (double)p->x.count * p->alpha * p->values[i] / squares : 0;
+    for (int64_t k = 0; k < width; k++)
+        d[k] = (real)(slope * ((double)x[k] - (double)y[k]));
 }
 
 /* The pair x_i, x_j is met twice: dlog(total)/dx_i = 4 t (sum_j g_ij x_j - x_i sum_j g_ij), g = exp(...) / total. */
-static void gradient_task(void *context, int64_t task, int worker) {
+static void gradient_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
     const nf_rows *rows = p->rows;
     size_t width = (size_t)rows->width;
     double scale = p->uniformity / 2 * 4 * p->t / p->total;
-    int64_t step = NF_REAL(nf_rows_per_task)(rows->width);
-    for (int64_t i = task * step; i < nf_min((task + 1) * step, rows->count); i++) {
-        real *d = p->pairs.d_rows + i * rows->stride;
-        nf_kernel->NF_REAL(row_add_scaled)(d, rows->z + i * rows->stride, (real)-p->pairs.row_weights[i], width);
-        nf_kernel->NF_REAL(row_scale)(d, d, (real)scale, 1, width);
-        nf_kernel->NF_REAL(row_add_scaled)(d, p->d_align + i * rows->stride, (real)p->sign, width);
-        NF_REAL(nf_rows_gradient)(rows, i, p->d_rows + i * rows->width, d, 1);
-    }
+    real *d = p->pairs.d_rows + i * rows->stride;
+    nf_kernel->NF_REAL(row_add_scaled)(d, rows->z + i * rows->stride, (real)-p->pairs.row_weights[i], width);
+    nf_kernel->NF_REAL(row_scale)(d, d, (real)scale, 1, width);
+    nf_kernel->NF_REAL(row_add_scaled)(d, p->d_align + i * rows->stride, (real)p->sign, width);
+    NF_REAL(nf_rows_gradient)(rows, i, p->d_rows + i * rows->width, d, 1);
 }
 
 static nf_status add_uniformity(problem *p, double *loss) {
@@ -77,8 +71,7 @@ static nf_status add_uniformity(problem *p, double *loss) {
     NF_TRY(NF_REAL(nf_pairs_exponential)(&p->pairs, &peak, -4 * p->t * rows->largest_norm * rows->largest_norm, 0));
     p->total = nf_sum(p->pairs.row_sums, rows->count);
     *loss += p->uniformity / 2 * (peak + log(p->total) - log(n) - log(n - 1));
-    return nf_parallel(gradient_task, p, nf_ceil_div(rows->count, NF_REAL(nf_rows_per_task)(rows->width)),
-                       NF_MAX_THREADS);
+    return nf_parallel_groups(gradient_task, p, rows->count, NF_REAL(nf_rows_per_task)(rows->width), NF_MAX_THREADS);
 }
 
 static nf_status run(problem *p, double *loss) {
@@ -87,7 +80,7 @@ static nf_status run(problem *p, double *loss) {
     p->values = p->memory;
     p->offsets = (real *)(p->values + count);
     p->d_align = p->offsets + room;
-    NF_TRY(nf_parallel(align_task, p, nf_ceil_div(count, NF_REAL(nf_rows_per_task)(p->x.width)), NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(align_task, p, count, NF_REAL(nf_rows_per_task)(p->x.width), NF_MAX_THREADS));
     *loss = nf_sum(p->values, count) * (p->alignment / (double)count);
     for (int side = 0; side < 2; side++) {
         p->rows = side ? &p->y : &p->x;

@@ -100,38 +100,33 @@ typedef struct problem {
     double bias;
 } problem;
 
-static void own_task(void *context, int64_t task, int worker) {
+static void own_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
-    int64_t step = NF_REAL(nf_rows_per_task)(p->scored.rows.width), end = nf_min((task + 1) * step, p->plan.samples);
-    for (int64_t i = task * step; i < end; i++)
-        p->plan.own[i] = NF_REAL(nf_scored_pair)(&p->scored, i, i) + p->bias;
+    p->plan.own[i] = NF_REAL(nf_scored_pair)(&p->scored, i, i) + p->bias;
 }
 
 /* What the engine found for i != j, and the pairs (i, i). */
-static void join_task(void *context, int64_t task, int worker) {
+static void join_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
     const nf_rows *rows = &p->scored.rows, *columns = &p->scored.columns;
     size_t width = (size_t)rows->width;
-    int64_t step = NF_REAL(nf_rows_per_task)(rows->width), end = nf_min((task + 1) * step, p->plan.samples);
     real factor = (real)p->plan.factor;
-    for (int64_t i = task * step; i < end; i++) {
-        real *d_row = p->pairs.d_rows + i * rows->stride, *d_column = p->pairs.d_columns + i * rows->stride;
-        real slope = (real)p->plan.slopes[i];
-        nf_kernel->NF_REAL(row_scale)(d_row, d_row, factor, 1, width);
-        nf_kernel->NF_REAL(row_scale)(d_column, d_column, factor, 1, width);
-        nf_kernel->NF_REAL(row_add_scaled)(d_row, columns->z + i * rows->stride, slope, width);
-        nf_kernel->NF_REAL(row_add_scaled)(d_column, rows->z + i * rows->stride, slope, width);
-        p->pairs.row_weights[i] = p->pairs.row_weights[i] * p->plan.factor + p->plan.slopes[i];
-        p->pairs.column_weights[i] = p->pairs.column_weights[i] * p->plan.factor + p->plan.slopes[i];
-    }
+    real *d_row = p->pairs.d_rows + i * rows->stride, *d_column = p->pairs.d_columns + i * rows->stride;
+    real slope = (real)p->plan.slopes[i];
+    nf_kernel->NF_REAL(row_scale)(d_row, d_row, factor, 1, width);
+    nf_kernel->NF_REAL(row_scale)(d_column, d_column, factor, 1, width);
+    nf_kernel->NF_REAL(row_add_scaled)(d_row, columns->z + i * rows->stride, slope, width);
+    nf_kernel->NF_REAL(row_add_scaled)(d_column, rows->z + i * rows->stride, slope, width);
+    p->pairs.row_weights[i] = p->pairs.row_weights[i] * p->plan.factor + p->plan.slopes[i];
+    p->pairs.column_weights[i] = p->pairs.column_weights[i] * p->plan.factor + p->plan.slopes[i];
 }
 
 static nf_status run(problem *p, double *loss, real *d_x, real *d_y, real *d_w, double *d_log_scale, double *d_bias) {
-    int64_t samples = p->plan.samples, step = NF_REAL(nf_rows_per_task)(p->scored.rows.width);
+    int64_t samples = p->plan.samples, group = NF_REAL(nf_rows_per_task)(p->scored.rows.width);
     NF_TRY(open_plan(&p->plan));
-    NF_TRY(nf_parallel(own_task, p, nf_ceil_div(samples, step), NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(own_task, p, samples, group, NF_MAX_THREADS));
     if (is_logistic(p->plan.objective)) {
         NF_TRY(NF_REAL(nf_pairs_logistic)(&p->pairs));
     } else {
@@ -141,7 +136,7 @@ static nf_status run(problem *p, double *loss, real *d_x, real *d_y, real *d_w, 
     }
     memcpy(p->plan.others, p->pairs.row_sums, (size_t)samples * sizeof(double));
     NF_TRY(finish_plan(&p->plan, loss));
-    NF_TRY(nf_parallel(join_task, p, nf_ceil_div(samples, step), NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(join_task, p, samples, group, NF_MAX_THREADS));
     *d_bias = nf_sum(p->pairs.row_weights, samples);
     return NF_REAL(nf_scored_gradients)(&p->scored, d_x, d_y, d_w, d_log_scale, p->pairs.d_rows, p->pairs.d_columns,
                                         p->pairs.row_weights, p->pairs.column_weights);

@@ -40,7 +40,9 @@ static const real *row(const problem *p, int64_t i) {
     return p->rows.z + i * p->rows.stride;
 }
 
-static void value_of_anchor(problem *p, int64_t i) {
+static void value_task(void *context, int64_t i, int worker) {
+    (void)worker;
+    problem *p = context;
     enum { FAR = 500 }; /* beyond exp(FAR), rho is all there is */
     double product = nf_kernel->NF_REAL(row_dot)(row(p, i), row(p, positive_of(p, i)), (size_t)p->rows.width);
     double s = product / p->temperature, negatives = (double)(p->anchors - 2), rest = 1 - p->tau_plus;
@@ -69,7 +71,9 @@ static void value_of_anchor(problem *p, int64_t i) {
         p->importance_logs[i] -= log(share * p->beta);
 }
 
-static void gradient_of_anchor(problem *p, int64_t i) {
+static void gradient_task(void *context, int64_t i, int worker) {
+    (void)worker;
+    problem *p = context;
     size_t width = (size_t)p->rows.width;
     int64_t j = positive_of(p, i);
     real *d_z = p->hard.d_rows + i * p->rows.stride;
@@ -80,30 +84,14 @@ static void gradient_of_anchor(problem *p, int64_t i) {
     p->values[i] = NF_REAL(nf_rows_gradient)(&p->rows, i, p->d_z + i * p->rows.width, d_z, scale);
 }
 
-static void value_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    problem *p = context;
-    int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width), end = (task + 1) * step;
-    for (int64_t i = task * step; i < end && i < p->anchors; i++)
-        value_of_anchor(p, i);
-}
-
-static void gradient_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    problem *p = context;
-    int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width), end = (task + 1) * step;
-    for (int64_t i = task * step; i < end && i < p->anchors; i++)
-        gradient_of_anchor(p, i);
-}
-
 static nf_status run(problem *p, double *loss, double *d_temperature) {
-    int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width), tasks = (p->anchors + step - 1) / step;
-    NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
+    int64_t group = NF_REAL(nf_rows_per_task)(p->rows.width);
+    NF_TRY(nf_parallel_groups(value_task, p, p->anchors, group, NF_MAX_THREADS));
     nf_reduce(loss, p->values, p->anchors, p->reduction);
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->hard, p->hard_logs, p->hard_logs));
     if (p->beta > 0)
         NF_TRY(NF_REAL(nf_tiles_gradients)(&p->importance, p->importance_logs, p->importance_logs));
-    NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(gradient_task, p, p->anchors, group, NF_MAX_THREADS));
     /* Scores are homogeneous in z, of degree 2; the second term depends on the temperature by itself too. */
     *d_temperature = -nf_sum(p->values, p->anchors) / (2 * p->temperature);
     *d_temperature += nf_sum(p->floors, p->anchors) / nf_reduction_divisor(p->reduction, p->anchors);

@@ -144,12 +144,13 @@ typedef struct pass {
     nf_weigh weigh;
     void *context;
     bool gradients;
-    int64_t rows_per_task;
 } pass;
 
-static void weigh_row(const pass *p, int64_t i, real *scratch) {
+static void weigh_task(void *context, int64_t task, int worker) {
+    const pass *p = context;
     nf_distances *d = p->distances;
-    real *row = d->group + (i - d->group_first) * d->stride;
+    int64_t i = d->group_first + task;
+    real *row = d->group + task * d->stride, *scratch = (real *)(d->worker_memory + d->worker_bytes * (size_t)worker);
     size_t count = (size_t)d->count;
     memcpy(scratch, row, (size_t)d->room * sizeof(real));
     p->weigh(p->context, i, scratch, row, scratch + d->room);
@@ -158,14 +159,6 @@ static void weigh_row(const pass *p, int64_t i, real *scratch) {
     nf_kernel->NF_REAL(row_weights)(row, scratch, !d->squared, count);
     memset(row + count, 0, (size_t)(d->room - d->count) * sizeof(real));
     d->totals[i] += nf_kernel->NF_REAL(row_sum)(row, count);
-}
-
-static void weigh_task(void *context, int64_t task, int worker) {
-    const pass *p = context;
-    nf_distances *d = p->distances;
-    int64_t first = d->group_first + task * p->rows_per_task, end = nf_min(first + p->rows_per_task, d->group_end);
-    for (int64_t i = first; i < end; i++)
-        weigh_row(p, i, (real *)(d->worker_memory + d->worker_bytes * (size_t)worker));
 }
 
 /* ---- Gradients from a group ---- */
@@ -206,7 +199,8 @@ static void column_gradient_task(void *context, int64_t task, int worker) {
 
 nf_status NF_REAL(nf_distances_pass)(nf_distances *d, nf_weigh weigh, void *context, bool gradients) {
     enum { DISTANCES_PER_TASK = 1 << 12 }; /* few: all triplets of a row are many times as many */
-    pass p = {d, weigh, context, gradients, nf_max(DISTANCES_PER_TASK / d->count, 1)};
+    pass p = {d, weigh, context, gradients};
+    int64_t rows_per_task = nf_max(DISTANCES_PER_TASK / d->count, 1);
     int64_t column_chunks = nf_ceil_div(d->room, COLUMNS_PER_TASK);
     int64_t width_chunks = nf_ceil_div(nf_round_up(d->rows.width, 16), WIDTH_PER_TASK);
     if (gradients) {
@@ -217,7 +211,7 @@ nf_status NF_REAL(nf_distances_pass)(nf_distances *d, nf_weigh weigh, void *cont
         d->group_end = nf_min(d->group_first + d->group_rows, d->count);
         int64_t rows = d->group_end - d->group_first, blocks = nf_ceil_div(rows, NF_BLOCK_STEP);
         NF_TRY(nf_parallel(distance_task, d, blocks * column_chunks, d->workers));
-        NF_TRY(nf_parallel(weigh_task, &p, nf_ceil_div(rows, p.rows_per_task), d->workers));
+        NF_TRY(nf_parallel_groups(weigh_task, &p, rows, rows_per_task, d->workers));
         if (!gradients)
             continue;
         NF_TRY(nf_parallel(row_gradient_task, d, blocks * width_chunks, d->workers));
@@ -235,22 +229,19 @@ typedef struct way_back {
 } way_back;
 
 /* dz_i = sum_j (w_ij + w_ji) (z_i - z_j) */
-static void gradient_task(void *context, int64_t task, int worker) {
+static void gradient_task(void *context, int64_t i, int worker) {
     (void)worker;
     const way_back *b = context;
     nf_distances *d = b->distances;
     size_t width = (size_t)d->rows.width;
-    int64_t step = NF_REAL(nf_rows_per_task)(d->rows.width), end = nf_min((task + 1) * step, d->count);
-    for (int64_t i = task * step; i < end; i++) {
-        real *gradient = d->sums + i * d->rows.stride;
-        nf_kernel->NF_REAL(row_add_scaled)(gradient, d->rows.z + i * d->rows.stride, (real)-d->totals[i], width);
-        NF_REAL(nf_rows_gradient)(&d->rows, i, b->d_z + d->order[i] * d->rows.width, gradient, -b->scale);
-    }
+    real *gradient = d->sums + i * d->rows.stride;
+    nf_kernel->NF_REAL(row_add_scaled)(gradient, d->rows.z + i * d->rows.stride, (real)-d->totals[i], width);
+    NF_REAL(nf_rows_gradient)(&d->rows, i, b->d_z + d->order[i] * d->rows.width, gradient, -b->scale);
 }
 
 nf_status NF_REAL(nf_distances_gradient)(nf_distances *d, real *d_z, double scale) {
     way_back b = {d, d_z, d->squared ? 2 * scale : scale};
-    return nf_parallel(gradient_task, &b, nf_ceil_div(d->count, NF_REAL(nf_rows_per_task)(d->rows.width)), d->workers);
+    return nf_parallel_groups(gradient_task, &b, d->count, NF_REAL(nf_rows_per_task)(d->rows.width), d->workers);
 }
 
 /* ---- For the losses ---- */

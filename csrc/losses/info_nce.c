@@ -36,20 +36,17 @@ static bool is_symmetric(const problem *p) {
     return p->kind == NF_IN_BATCH_SYMMETRIC;
 }
 
-static void value_task(void *context, int64_t task, int worker) {
+static void value_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
     int64_t width = p->query.width, stride = p->query.stride;
-    int64_t step = NF_REAL(nf_rows_per_task)(width), end = (task + 1) * step;
-    for (int64_t i = task * step; i < end && i < p->samples; i++) {
-        double product = nf_kernel->NF_REAL(row_dot)(p->query.z + i * stride, p->key.z + i * stride, (size_t)width);
-        double s = p->scores[i] = product / p->temperature;
-        p->all_logs[i] = nf_log_add(s, p->negative_logs[i]);
-        p->values[i] = nf_softplus(p->negative_logs[i] - s);
-        if (is_symmetric(p)) {
-            p->all_key_logs[i] = nf_log_add(s, p->key_logs[i]);
-            p->values[i] = (p->values[i] + nf_softplus(p->key_logs[i] - s)) / 2;
-        }
+    double product = nf_kernel->NF_REAL(row_dot)(p->query.z + i * stride, p->key.z + i * stride, (size_t)width);
+    double s = p->scores[i] = product / p->temperature;
+    p->all_logs[i] = nf_log_add(s, p->negative_logs[i]);
+    p->values[i] = nf_softplus(p->negative_logs[i] - s);
+    if (is_symmetric(p)) {
+        p->all_key_logs[i] = nf_log_add(s, p->key_logs[i]);
+        p->values[i] = (p->values[i] + nf_softplus(p->key_logs[i] - s)) / 2;
     }
 }
 
@@ -57,49 +54,43 @@ static double gradient_scale(const problem *p) {
     return 1 / (nf_reduction_divisor(p->reduction, p->samples) * p->temperature * (is_symmetric(p) ? 2 : 1));
 }
 
-static void gradient_task(void *context, int64_t task, int worker) {
+static void gradient_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
     int64_t width = p->query.width, stride = p->query.stride;
-    int64_t step = NF_REAL(nf_rows_per_task)(width), end = (task + 1) * step;
     double scale = gradient_scale(p);
-    for (int64_t i = task * step; i < end && i < p->samples; i++) {
-        double slope = -nf_sigmoid(p->negative_logs[i] - p->scores[i]);
-        if (is_symmetric(p))
-            slope -= nf_sigmoid(p->key_logs[i] - p->scores[i]);
-        const real *query = p->query.z + i * stride, *key = p->key.z + i * stride;
-        real *d_query = p->tiles.d_rows + i * stride, *d_key = p->d_key + i * width;
-        if (shared(p)) { /* the tiles gave nothing to the keys */
-            nf_kernel->NF_REAL(row_scale)(d_key, query, (real)slope, 1, (size_t)width);
-            NF_REAL(nf_rows_gradient)(&p->key, i, d_key, d_key, scale);
-        } else {
-            real *sum = p->tiles.d_columns + i * stride;
-            nf_kernel->NF_REAL(row_add_scaled)(sum, query, (real)slope, (size_t)width);
-            NF_REAL(nf_rows_gradient)(&p->key, i, d_key, sum, scale);
-        }
-        nf_kernel->NF_REAL(row_add_scaled)(d_query, key, (real)slope, (size_t)width);
-        p->values[i] = NF_REAL(nf_rows_gradient)(&p->query, i, p->d_query + i * width, d_query, scale);
+    double slope = -nf_sigmoid(p->negative_logs[i] - p->scores[i]);
+    if (is_symmetric(p))
+        slope -= nf_sigmoid(p->key_logs[i] - p->scores[i]);
+    const real *query = p->query.z + i * stride, *key = p->key.z + i * stride;
+    real *d_query = p->tiles.d_rows + i * stride, *d_key = p->d_key + i * width;
+    if (shared(p)) { /* the tiles gave nothing to the keys */
+        nf_kernel->NF_REAL(row_scale)(d_key, query, (real)slope, 1, (size_t)width);
+        NF_REAL(nf_rows_gradient)(&p->key, i, d_key, d_key, scale);
+    } else {
+        real *sum = p->tiles.d_columns + i * stride;
+        nf_kernel->NF_REAL(row_add_scaled)(sum, query, (real)slope, (size_t)width);
+        NF_REAL(nf_rows_gradient)(&p->key, i, d_key, sum, scale);
     }
+    nf_kernel->NF_REAL(row_add_scaled)(d_query, key, (real)slope, (size_t)width);
+    p->values[i] = NF_REAL(nf_rows_gradient)(&p->query, i, p->d_query + i * width, d_query, scale);
 }
 
-static void negative_gradient_task(void *context, int64_t task, int worker) {
+static void negative_gradient_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
-    int64_t width = p->query.width, stride = p->query.stride;
-    int64_t step = NF_REAL(nf_rows_per_task)(width), end = (task + 1) * step;
-    double scale = gradient_scale(p);
-    for (int64_t i = task * step; i < end && i < p->negatives.count; i++)
-        NF_REAL(nf_rows_gradient)(&p->negatives, i, p->d_negatives + i * width, p->tiles.d_columns + i * stride, scale);
+    real *d_negative = p->d_negatives + i * p->query.width, *sum = p->tiles.d_columns + i * p->query.stride;
+    NF_REAL(nf_rows_gradient)(&p->negatives, i, d_negative, sum, gradient_scale(p));
 }
 
 static nf_status run(problem *p, double *loss, double *d_temperature) {
-    int64_t step = NF_REAL(nf_rows_per_task)(p->query.width), tasks = (p->samples + step - 1) / step;
-    NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
+    int64_t group = NF_REAL(nf_rows_per_task)(p->query.width);
+    NF_TRY(nf_parallel_groups(value_task, p, p->samples, group, NF_MAX_THREADS));
     nf_reduce(loss, p->values, p->samples, p->reduction);
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, is_symmetric(p) ? p->all_key_logs : NULL));
-    NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(gradient_task, p, p->samples, group, NF_MAX_THREADS));
     if (shared(p))
-        NF_TRY(nf_parallel(negative_gradient_task, p, (p->negatives.count + step - 1) / step, NF_MAX_THREADS));
+        NF_TRY(nf_parallel_groups(negative_gradient_task, p, p->negatives.count, group, NF_MAX_THREADS));
     /* Scores are homogeneous in the queries, of degree 1. */
     *d_temperature = -nf_sum(p->values, p->samples) / p->temperature;
     return NF_OK;

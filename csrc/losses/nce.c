@@ -2,7 +2,6 @@
  * that all queries share the engine of pairs does the work; a query's own negatives are met once, one task for each
  * query. */
 #include "../core/dispatch.h"
-#include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "logistic.h"
@@ -43,21 +42,17 @@ static void finish_query(problem *p, int64_t i, real *d_query, double negatives_
     NF_REAL(nf_rows_gradient)(&p->key, i, d_key, d_key, p->scale);
 }
 
-static void shared_task(void *context, int64_t task, int worker) {
+static void shared_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
-    int64_t step = NF_REAL(nf_rows_per_task)(p->width);
-    for (int64_t i = task * step; i < nf_min((task + 1) * step, p->samples); i++)
-        finish_query(p, i, p->pairs.d_rows + i * p->query.stride, p->pairs.row_sums[i]);
+    finish_query(p, i, p->pairs.d_rows + i * p->query.stride, p->pairs.row_sums[i]);
 }
 
-static void shared_negative_task(void *context, int64_t task, int worker) {
+static void shared_negative_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
-    int64_t step = NF_REAL(nf_rows_per_task)(p->width);
-    for (int64_t i = task * step; i < nf_min((task + 1) * step, p->count); i++)
-        NF_REAL(nf_rows_gradient)
-    (&p->negatives, i, p->d_negatives + i * p->width, p->pairs.d_columns + i * p->query.stride, p->scale);
+    real *d_negative = p->d_negatives + i * p->width, *sum = p->pairs.d_columns + i * p->query.stride;
+    NF_REAL(nf_rows_gradient)(&p->negatives, i, d_negative, sum, p->scale);
 }
 
 static void paired_task(void *context, int64_t i, int worker) {
@@ -83,7 +78,7 @@ static void paired_task(void *context, int64_t i, int worker) {
 }
 
 static nf_status run_shared(problem *p) {
-    int64_t step = NF_REAL(nf_rows_per_task)(p->width), row_room = NF_REAL(nf_rows_room)(p->samples);
+    int64_t group = NF_REAL(nf_rows_per_task)(p->width), row_room = NF_REAL(nf_rows_room)(p->samples);
     memset(p->offsets, 0, (size_t)(row_room + NF_REAL(nf_rows_room)(p->count)) * sizeof(real));
     for (int64_t k = 0; k < p->count; k++)
         p->offsets[row_room + k] = (real)-offset(p->negative_offsets, k);
@@ -95,8 +90,8 @@ static nf_status run_shared(problem *p) {
                           .diagonal = true};
     NF_TRY(NF_REAL(nf_pairs_open)(&p->pairs));
     NF_TRY(NF_REAL(nf_pairs_logistic)(&p->pairs));
-    NF_TRY(nf_parallel(shared_task, p, nf_ceil_div(p->samples, step), NF_MAX_THREADS));
-    return nf_parallel(shared_negative_task, p, nf_ceil_div(p->count, step), NF_MAX_THREADS);
+    NF_TRY(nf_parallel_groups(shared_task, p, p->samples, group, NF_MAX_THREADS));
+    return nf_parallel_groups(shared_negative_task, p, p->count, group, NF_MAX_THREADS);
 }
 
 static nf_status run(problem *p, double *loss, double *d_temperature, nf_reduction reduction) {

@@ -1,7 +1,6 @@
 /* Instance discrimination against a memory bank: binary NCE of each query with rows of the bank that are named by their
  * indices. The bank may be far larger than what is met of it, and is read in place. A task is a query. */
 #include "../core/dispatch.h"
-#include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "logistic.h"

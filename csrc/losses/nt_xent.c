@@ -41,7 +41,9 @@ static double score(const problem *p, int64_t i, int64_t j) {
     return product(p, i, j) / p->temperature;
 }
 
-static void value_of_anchor(problem *p, int64_t i) {
+static void value_task(void *context, int64_t i, int worker) {
+    (void)worker;
+    problem *p = context;
     double highest = -INFINITY, sum = 0, mean = 0;
     for (int64_t j = i % p->samples; j < p->anchors; j += p->samples) {
         if (j == i)
@@ -75,7 +77,9 @@ static double positive_slope(const problem *p, int64_t i, double s) {
     return nf_sigmoid(-excess) * (exp(s - p->positive_logs[i]) - others) - nf_sigmoid(excess) * others;
 }
 
-static void gradient_of_anchor(problem *p, int64_t i) {
+static void gradient_task(void *context, int64_t i, int worker) {
+    (void)worker;
+    problem *p = context;
     int64_t width = p->rows.width, stride = p->rows.stride;
     real *d_z = p->tiles.d_rows + i * stride;
     for (int64_t j = i % p->samples; j < p->anchors; j += p->samples) {
@@ -94,34 +98,15 @@ static int64_t anchors_per_task(const problem *p) {
     return rows ? rows : 1;
 }
 
-static void value_task(void *context, int64_t task, int worker) {
+static void weight_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
-    int64_t step = anchors_per_task(p), end = (task + 1) * step;
-    for (int64_t i = task * step; i < end && i < p->anchors; i++)
-        value_of_anchor(p, i);
-}
-
-static void gradient_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    problem *p = context;
-    int64_t step = anchors_per_task(p), end = (task + 1) * step;
-    for (int64_t i = task * step; i < end && i < p->anchors; i++)
-        gradient_of_anchor(p, i);
-}
-
-static void weight_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    problem *p = context;
-    int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width), end = (task + 1) * step;
-    for (int64_t i = task * step; i < end && i < p->samples; i++)
-        p->weights[i] = product(p, i, i + p->samples) / p->sigma;
+    p->weights[i] = product(p, i, i + p->samples) / p->sigma;
 }
 
 /* weights_i = 2 - N softmax(z_i . z'_i / sigma)_i: less for pairs that are close already */
 static nf_status take_weights(problem *p) {
-    int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width);
-    NF_TRY(nf_parallel(weight_task, p, (p->samples + step - 1) / step, NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(weight_task, p, p->samples, NF_REAL(nf_rows_per_task)(p->rows.width), NF_MAX_THREADS));
     double highest = -INFINITY, sum = 0;
     for (int64_t i = 0; i < p->samples; i++)
         highest = fmax(highest, p->weights[i]);
@@ -143,13 +128,12 @@ static nf_status check_weights(problem *p) {
 }
 
 static nf_status run(problem *p, double *loss, double *d_temperature) {
-    int64_t step = anchors_per_task(p), tasks = (p->anchors + step - 1) / step;
     if (p->decoupled)
         NF_TRY(take_weights(p));
-    NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(value_task, p, p->anchors, anchors_per_task(p), NF_MAX_THREADS));
     nf_reduce(loss, p->values, p->anchors, p->reduction);
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
-    NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(gradient_task, p, p->anchors, anchors_per_task(p), NF_MAX_THREADS));
     /* Scores are homogeneous in z, of degree 2. */
     *d_temperature = -nf_sum(p->values, p->anchors) / (2 * p->temperature);
     return NF_OK;

@@ -1,5 +1,4 @@
 /* Pairs that are said to be the same or not, each by itself: one pass over the rows. */
-#include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "differences.h"
@@ -40,7 +39,9 @@ static double hadsell(const problem *p, int64_t i, double distance, double *slop
     return (p->same[i] ? distance * distance : lack * lack) / 2;
 }
 
-static void pair(const problem *p, int64_t i) {
+static void pair_task(void *context, int64_t i, int worker) {
+    (void)worker;
+    const problem *p = context;
     int64_t width = p->a.width;
     const real *a = p->a.z + i * p->a.stride, *b = p->b.z + i * p->b.stride;
     double slope, square = 0, distance;
@@ -59,14 +60,6 @@ static void pair(const problem *p, int64_t i) {
     memcpy(d_b, d_a, (size_t)width * sizeof(real));
     NF_REAL(nf_rows_gradient)(&p->a, i, d_a, d_a, p->scale);
     NF_REAL(nf_rows_gradient)(&p->b, i, d_b, d_b, -p->scale);
-}
-
-static void task(void *context, int64_t index, int worker) {
-    (void)worker;
-    const problem *p = context;
-    int64_t step = NF_REAL(nf_rows_per_task)(p->a.width), end = nf_min((index + 1) * step, p->a.count);
-    for (int64_t i = index * step; i < end; i++)
-        pair(p, i);
 }
 
 static nf_status check(const int64_t *same, int64_t samples, int64_t width, nf_pair_form form, double margin) {
@@ -93,7 +86,7 @@ static nf_status run(problem *p, double *loss, const real *a, const real *b, int
     NF_TRY(nf_alloc(&memory, (size_t)samples * sizeof(double)));
     p->values = memory;
     p->scale = 1 / nf_reduction_divisor(reduction, samples);
-    nf_status status = nf_parallel(task, p, nf_ceil_div(samples, NF_REAL(nf_rows_per_task)(width)), NF_MAX_THREADS);
+    nf_status status = nf_parallel_groups(pair_task, p, samples, NF_REAL(nf_rows_per_task)(width), NF_MAX_THREADS);
     if (status == NF_OK)
         nf_reduce(loss, p->values, samples, reduction);
     nf_free(memory);

@@ -28,7 +28,9 @@ typedef struct preparation {
     const int64_t *order; /* NULL: as they come */
 } preparation;
 
-static void prepare_row(const preparation *p, int64_t i) {
+static void prepare_task(void *context, int64_t i, int worker) {
+    (void)worker;
+    const preparation *p = context;
     const nf_rows *rows = p->rows;
     size_t width = (size_t)rows->width;
     const real *x = p->x + (p->order ? p->order[i] : i) * rows->width;
@@ -53,14 +55,6 @@ static void prepare_row(const preparation *p, int64_t i) {
     memset(z + width, 0, (size_t)(rows->stride - rows->width) * sizeof(real));
 }
 
-static void prepare_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    const preparation *p = context;
-    int64_t step = NF_REAL(nf_rows_per_task)(p->rows->width), end = (task + 1) * step;
-    for (int64_t i = task * step; i < end && i < p->rows->count; i++)
-        prepare_row(p, i);
-}
-
 nf_status NF_REAL(nf_rows_open)(nf_rows *rows, const char *name, const real *x, int64_t count, int64_t width,
                                 bool normalize) {
     return NF_REAL(nf_rows_open_ordered)(rows, name, x, NULL, count, width, normalize);
@@ -78,8 +72,7 @@ nf_status NF_REAL(nf_rows_open_ordered)(nf_rows *rows, const char *name, const r
     rows->second = rows->first + n;
     memset(rows->z + count * stride, 0, (size_t)((room - count) * stride) * sizeof(real));
     preparation p = {rows, x, order};
-    int64_t step = NF_REAL(nf_rows_per_task)(width);
-    NF_TRY(nf_parallel(prepare_task, &p, (count + step - 1) / step, NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(prepare_task, &p, count, NF_REAL(nf_rows_per_task)(width), NF_MAX_THREADS));
     int64_t bad = count;
     for (int64_t i = 0; i < count; i++) {
         int64_t source = order ? order[i] : i;

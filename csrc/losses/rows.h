@@ -17,7 +17,7 @@ typedef struct nf_rows {
     void *memory;
 } nf_rows;
 
-/* How many rows of this width make one task. */
+/* The group of nf_parallel_groups where a task is one row of this width. */
 int64_t NF_REAL(nf_rows_per_task)(int64_t width);
 
 /* Fails if x (count, width) has a number that is not finite; `name` is for the message. Rows of zeros stay zeros.

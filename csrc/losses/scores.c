@@ -146,23 +146,20 @@ typedef struct side {
     double *products;   /* (count): x_i . d_x_i, or z_i . d_z_i */
 } side;
 
-static void side_task(void *context, int64_t task, int worker) {
+static void side_task(void *context, int64_t i, int worker) {
     (void)worker;
     side *s = context;
     const nf_rows *rows = s->rows;
-    int64_t step = NF_REAL(nf_rows_per_task)(rows->width), end = nf_min((task + 1) * step, rows->count);
     double scale = s->scored->scale * s->scored->factor;
-    for (int64_t i = task * step; i < end; i++) {
-        real *d_z = s->d_z + i * rows->stride;
-        if (is_distance(s->scored))
-            nf_kernel->NF_REAL(row_add_scaled)(d_z, rows->z + i * rows->stride, (real)-s->sums[i], (size_t)rows->width);
-        s->products[i] = NF_REAL(nf_rows_gradient)(rows, i, s->d_x + i * rows->width, d_z, scale);
-    }
+    real *d_z = s->d_z + i * rows->stride;
+    if (is_distance(s->scored))
+        nf_kernel->NF_REAL(row_add_scaled)(d_z, rows->z + i * rows->stride, (real)-s->sums[i], (size_t)rows->width);
+    s->products[i] = NF_REAL(nf_rows_gradient)(rows, i, s->d_x + i * rows->width, d_z, scale);
 }
 
 static nf_status run_side(side *s) {
-    int64_t step = NF_REAL(nf_rows_per_task)(s->rows->width);
-    return nf_parallel(side_task, s, nf_ceil_div(s->rows->count, step), NF_MAX_THREADS);
+    int64_t group = NF_REAL(nf_rows_per_task)(s->rows->width);
+    return nf_parallel_groups(side_task, s, s->rows->count, group, NF_MAX_THREADS);
 }
 
 /* d_x = d_rows w^T, d_w = x^T d_rows, with d_rows (count, width) dense */

@@ -69,25 +69,22 @@ static double product(const problem *p, const real *a, const real *b) {
 
 /* ---- Classes that are left in the tiles ---- */
 
-static void class_sum_task(void *context, int64_t task, int worker) {
+static void class_sum_task(void *context, int64_t i, int worker) {
     (void)worker;
     const problem *p = context;
-    int64_t step = NF_REAL(nf_rows_per_task)(p->rows.width), end = (task + 1) * step;
-    for (int64_t i = task * step; i < end && i < p->anchors; i++) {
-        if (!is_summed(p, i) || p->first[i] != i)
-            continue;
-        real *sum = p->class_sums + i * p->rows.stride, *part = sum;
-        for (int64_t j = i; j < p->end[i]; j++) { /* in parts, so that rounding errors do not pile up */
-            if ((j - i) % SUM_PART == 0) {
-                part = p->class_sums + j * p->rows.stride;
-                memcpy(part, row(p, j), (size_t)p->rows.stride * sizeof(real));
-            } else {
-                nf_kernel->NF_REAL(row_add_scaled)(part, row(p, j), 1, (size_t)p->rows.width);
-            }
+    if (!is_summed(p, i) || p->first[i] != i)
+        return;
+    real *sum = p->class_sums + i * p->rows.stride, *part = sum;
+    for (int64_t j = i; j < p->end[i]; j++) { /* in parts, so that rounding errors do not pile up */
+        if ((j - i) % SUM_PART == 0) {
+            part = p->class_sums + j * p->rows.stride;
+            memcpy(part, row(p, j), (size_t)p->rows.stride * sizeof(real));
+        } else {
+            nf_kernel->NF_REAL(row_add_scaled)(part, row(p, j), 1, (size_t)p->rows.width);
         }
-        for (int64_t j = i + SUM_PART; j < p->end[i]; j += SUM_PART)
-            nf_kernel->NF_REAL(row_add_scaled)(sum, p->class_sums + j * p->rows.stride, 1, (size_t)p->rows.width);
     }
+    for (int64_t j = i + SUM_PART; j < p->end[i]; j += SUM_PART)
+        nf_kernel->NF_REAL(row_add_scaled)(sum, p->class_sums + j * p->rows.stride, 1, (size_t)p->rows.width);
 }
 
 static const real *class_sum(const problem *p, int64_t i) {
@@ -152,7 +149,9 @@ static void paired_gradient(const problem *p, int64_t i, real *d_z) {
 
 /* Anchors without a positive have no loss, those without a negative get nothing from the tiles: an infinite log makes
  * all their exponentials 0. */
-static void value_of_anchor(problem *p, int64_t i) {
+static void value_task(void *context, int64_t i, int worker) {
+    (void)worker;
+    problem *p = context;
     if (positive_count(p, i) == 0) {
         p->values[i] = 0;
         p->all_logs[i] = INFINITY;
@@ -165,7 +164,9 @@ static void value_of_anchor(problem *p, int64_t i) {
     }
 }
 
-static void gradient_of_anchor(problem *p, int64_t i) {
+static void gradient_task(void *context, int64_t i, int worker) {
+    (void)worker;
+    problem *p = context;
     real *d_z = p->tiles.d_rows + i * p->rows.stride;
     if (is_summed(p, i))
         summed_gradient(p, i, d_z);
@@ -181,22 +182,6 @@ static int64_t anchors_per_task(const problem *p) {
     return step && p->positives == NF_POSITIVES_OUT ? step : 1;
 }
 
-static void value_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    problem *p = context;
-    int64_t step = anchors_per_task(p), end = (task + 1) * step;
-    for (int64_t i = task * step; i < end && i < p->anchors; i++)
-        value_of_anchor(p, i);
-}
-
-static void gradient_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    problem *p = context;
-    int64_t step = anchors_per_task(p), end = (task + 1) * step;
-    for (int64_t i = task * step; i < end && i < p->anchors; i++)
-        gradient_of_anchor(p, i);
-}
-
 /* In the order of the rows that were passed in; the mean is that of the anchors that have a positive. */
 static void reduce(const problem *p, double *loss) {
     if (p->reduction == NF_REDUCE_NONE)
@@ -207,14 +192,13 @@ static void reduce(const problem *p, double *loss) {
 }
 
 static nf_status run(problem *p, double *loss, double *d_temperature) {
-    int64_t step = anchors_per_task(p), tasks = (p->anchors + step - 1) / step;
-    int64_t rows = NF_REAL(nf_rows_per_task)(p->rows.width);
+    int64_t group = anchors_per_task(p), rows = NF_REAL(nf_rows_per_task)(p->rows.width);
     if (p->class_sums)
-        NF_TRY(nf_parallel(class_sum_task, p, (p->anchors + rows - 1) / rows, NF_MAX_THREADS));
-    NF_TRY(nf_parallel(value_task, p, tasks, NF_MAX_THREADS));
+        NF_TRY(nf_parallel_groups(class_sum_task, p, p->anchors, rows, NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(value_task, p, p->anchors, group, NF_MAX_THREADS));
     reduce(p, loss);
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
-    NF_TRY(nf_parallel(gradient_task, p, tasks, NF_MAX_THREADS));
+    NF_TRY(nf_parallel_groups(gradient_task, p, p->anchors, group, NF_MAX_THREADS));
     /* Scores are homogeneous in z, of degree 2. */
     *d_temperature = -nf_sum(p->values, p->anchors) / (2 * p->temperature);
     return NF_OK;

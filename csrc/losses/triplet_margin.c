@@ -1,5 +1,4 @@
 /* Triplets that are given as three arrays, each by itself: one pass over the rows. */
-#include "../core/integers.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
 #include "differences.h"
@@ -21,9 +20,11 @@ static double distance_of(const problem *p, double square) {
 }
 
 /* With `swap` the negative is as near as it is to the anchor or to the positive, whichever is less. */
-static void triplet(const problem *p, int64_t i, real *u) {
+static void triplet_task(void *context, int64_t i, int worker) {
+    const problem *p = context;
     const nf_rows *anchor = &p->rows[ANCHOR], *positive = &p->rows[POSITIVE], *negative = &p->rows[NEGATIVE];
     size_t width = (size_t)anchor->width;
+    real *u = p->scratch + worker * anchor->width;
     double near = nf_difference_square(anchor, positive, i), far = nf_difference_square(anchor, negative, i);
     const nf_rows *source = anchor;
     if (p->swap) {
@@ -46,14 +47,6 @@ static void triplet(const problem *p, int64_t i, real *u) {
     NF_REAL(nf_rows_gradient)(negative, i, d_negative, d_negative, p->scale);
 }
 
-static void task(void *context, int64_t index, int worker) {
-    const problem *p = context;
-    int64_t width = p->rows[ANCHOR].width, step = NF_REAL(nf_rows_per_task)(width);
-    int64_t end = nf_min((index + 1) * step, p->rows[ANCHOR].count);
-    for (int64_t i = index * step; i < end; i++)
-        triplet(p, i, p->scratch + worker * width);
-}
-
 static nf_status run(problem *p, double *loss, const real *const x[KINDS], int64_t samples, int64_t width,
                      bool normalize, nf_reduction reduction) {
     static const char *const names[KINDS] = {"anchor", "positive", "negative"};
@@ -67,7 +60,7 @@ static nf_status run(problem *p, double *loss, const real *const x[KINDS], int64
     p->values = memory;
     p->scratch = (real *)(p->values + samples);
     p->scale = 1 / nf_reduction_divisor(reduction, samples);
-    nf_status status = nf_parallel(task, p, nf_ceil_div(samples, NF_REAL(nf_rows_per_task)(width)), workers);
+    nf_status status = nf_parallel_groups(triplet_task, p, samples, NF_REAL(nf_rows_per_task)(width), workers);
     if (status == NF_OK)
         nf_reduce(loss, p->values, samples, reduction);
     nf_free(memory);
