@@ -1,4 +1,4 @@
-"""Reading the arguments of transforms: numbers, sizes and ranges, with errors that name the argument."""
+"""Reading arguments: numbers, sizes and ranges, with errors that name the argument."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ import numpy as np
 
 INTERPOLATIONS = {"bilinear": 0, "bicubic": 1, "nearest": 2}
 PADDING_MODES = {"constant": 0, "edge": 1, "reflect": 2, "symmetric": 3}
+
+
+class Frozen:
+    """Base of frozen dataclasses that read their arguments while they are made."""
+
+    def _set(self, **values) -> None:
+        """Sets fields, in `__post_init__` alone."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
 
 def integer(value, name, least=-(2**31), below=2**31) -> int:

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nearfar.arguments import Frozen
+
 __all__ = [
     "GELU",
     "BatchNorm",
@@ -70,7 +72,7 @@ def _window(kernel, stride, padding):
     return {"kernel": kernel, "stride": _integer(stride, "stride", 1), "padding": padding}
 
 
-class Layer:
+class Layer(Frozen):
     """What all layers have: a `kind` that the C core knows, an optional `name`, and `options` as numbers."""
 
     kind: ClassVar[str]
@@ -83,10 +85,6 @@ class Layer:
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of one sample behind the layer, from its shape before: (H, W, C) or (F,); None stands for any size."""
         return shape
-
-    def _set(self, **values):
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
 
     def _check_name(self):
         if self.name is not None and (not isinstance(self.name, str) or not self.name):

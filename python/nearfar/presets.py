@@ -45,10 +45,6 @@ class _Preset(Runs):
 
     _factors: ClassVar[tuple[float, float, float, float]] = (0.8, 0.8, 0.8, 0.2)  # at strength 1
 
-    def _set(self, **values) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
     def _jitter(self) -> ColorJitter:
         strength = number(self.strength, "strength")
         if not 0 <= strength < math.inf:

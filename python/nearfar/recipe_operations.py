@@ -8,7 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nearfar import _core
-from nearfar.arguments import factor_range, interpolation_of, number, per_channel, range_of, size_of, spread_range
+from nearfar.arguments import (
+    Frozen,
+    factor_range,
+    interpolation_of,
+    number,
+    per_channel,
+    range_of,
+    size_of,
+    spread_range,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -18,7 +27,7 @@ Range = float | tuple[float, float]
 ROW = 20  # numbers that describe an operation to the core: kind, probability, then its own
 
 
-class Operation:
+class Operation(Frozen):
     """An operation of a recipe: its number in the core, its field in the drawn parameters, and how it is described."""
 
     kind: ClassVar[int]
@@ -32,11 +41,6 @@ class Operation:
     def out_size(self, size):
         """(height, width) of what it makes of an image of `size`, which is None if not known; None if that matters."""
         return size
-
-    def _set(self, **values) -> None:
-        """Sets fields of the frozen dataclass, while it is made."""
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
 
     def _check(self):
         _core.check_transforms(rows_of([self], (16384, 16384)))
@@ -240,7 +244,7 @@ class Solarize(Operation):
 
 
 @dataclass(frozen=True)
-class Normalize:
+class Normalize(Frozen):
     """(x / 255 - mean) / std: the last step of a recipe.
 
     Numbers, or one number per channel. By default the means and standard deviations of ImageNet for three channels, and
@@ -260,7 +264,7 @@ class Normalize:
                 raise ValueError(f"{name} must be a finite number or one per channel, got {value!r}")
             if name == "std" and not (values >= 1e-6).all():
                 raise ValueError(f"std must be >= 1e-6, got {value!r}")
-            object.__setattr__(self, name, tuple(values.tolist()) if values.ndim else float(values))
+            self._set(**{name: tuple(values.tolist()) if values.ndim else float(values)})
 
     def weights(self, channels: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each channel."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from nearfar.arguments import integer, size_of
+from nearfar.arguments import Frozen, integer, size_of
 from nearfar.recipe_operations import RandomResizedCrop
 from nearfar.recipe_parts import (
     MAX_VIEWS,
@@ -38,7 +38,7 @@ def _lines(part: Part) -> list[str]:
     return lines
 
 
-class Runs:
+class Runs(Frozen):
     """What recipes can do, as told by `_parts`: lists of operations, each for some of the views."""
 
     _parts: tuple[Part, ...]
@@ -48,7 +48,7 @@ class Runs:
         parts = numbered(lists)
         if any(part.normalize != parts[0].normalize for part in parts):
             raise ValueError("recipes must have the same Normalize, as their views go to one encoder")
-        object.__setattr__(self, "_parts", parts)
+        self._set(_parts=parts)
 
     @property
     def _count(self) -> int:
@@ -387,9 +387,8 @@ class Recipe(Runs):
     views: int = 2
 
     def __post_init__(self):
-        object.__setattr__(self, "operations", read_operations(self.operations))
-        object.__setattr__(self, "views", integer(self.views, "views", 1, MAX_VIEWS + 1))
-        object.__setattr__(self, "_parts", (Part(self.operations, self.views),))
+        self._set(operations=read_operations(self.operations), views=integer(self.views, "views", 1, MAX_VIEWS + 1))
+        self._set(_parts=(Part(self.operations, self.views),))
 
 
 @dataclass(frozen=True)
@@ -424,6 +423,5 @@ class MultiView(Runs):
         for recipe in recipes:
             if len(recipe._parts) > 1:
                 raise TypeError(f"recipes must be of one list of operations each, got {recipe!r}")
-        object.__setattr__(self, "recipes", recipes)
-        object.__setattr__(self, "views", len(recipes))
+        self._set(recipes=recipes, views=len(recipes))
         self._set_lists(recipe._parts[0].operations for recipe in recipes)
