@@ -1,5 +1,5 @@
 /* exp on vectors: argument reduction x = n ln 2 + r, |r| <= ln 2 / 2, in two steps (Cody and Waite), then a polynomial.
- * Worst error over the normal range: about 1 unit in the last place (measured by tests/test_kernels.py). */
+ * Worst error over the normal range: about 1 unit in the last place (measured by tests/test_core.py). */
 #ifndef NF_KERNELS_EXPONENTIAL_H
 #define NF_KERNELS_EXPONENTIAL_H
 
