@@ -80,6 +80,20 @@ def test_kernels_use_no_libm_and_check_nothing(path):
         assert not re.search(r"<(math|stdlib|stdio)\.h>|\bnf_fail\b|\bnf_alloc\b", code_of(path))
 
 
+def test_files_that_texts_name_exist():
+    texts = [
+        *SOURCES,
+        ROOT / "README.md",
+        *(ROOT / "python").rglob("*.py"),
+        *(ROOT / "tests").rglob("*.py"),
+        *(ROOT / "tests").rglob("*.c"),
+    ]
+    named = {(path, name) for path in texts for name in re.findall(r"\btests/[\w/]+\.(?:py|c)\b", path.read_text())}
+    assert len(named) > 5
+    missing = [f"{path} names {name}" for path, name in named if not (ROOT / name).exists()]
+    assert not missing
+
+
 def test_every_kernel_is_in_the_tables():
     """A kernel in a list exists in a file, and the other way round; the table itself follows from the lists."""
     lists = code_of(CSRC / "kernels" / "kernels.h").replace("\\\n", " ")
