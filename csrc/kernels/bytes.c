@@ -1,6 +1,6 @@
 /* Operations on bytes by themselves, wherever they stand. Where loops are plain, the compilers vectorise them. */
 #include "kernels.h"
-#include "vector.h"
+#include "pixels.h"
 
 void NF_KERNEL(invert_from)(uint8_t *out, const uint8_t *in, uint8_t from, size_t n) {
     for (size_t i = 0; i < n; i++)
@@ -89,26 +89,17 @@ NF_INLINE size_t look_up_shuffling(uint8_t *out, const uint8_t *in, const uint8_
 }
 #endif
 
-#if defined(__AVX512F__)
-/* Machines with AVX-512 VBMI look up 128 bytes in one instruction. */
-__attribute__((target("avx512vbmi"))) static size_t look_up_permuting(uint8_t *out, const uint8_t *in,
-                                                                      const uint8_t *table, size_t n) {
-    __m512i parts[4];
-    for (int part = 0; part < 4; part++)
-        parts[part] = _mm512_loadu_si512(table + 64 * part);
+#ifdef NF_BYTE_PERMUTE
+NF_BYTE_PERMUTE static size_t look_up_permuting(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t n) {
+    table256 loaded = load_table256(table);
     size_t i = 0;
-    for (; i + 64 <= n; i += 64) {
-        __m512i x = _mm512_loadu_si512(in + i);
-        __m512i low = _mm512_permutex2var_epi8(parts[0], x, parts[1]);
-        __m512i high = _mm512_permutex2var_epi8(parts[2], x, parts[3]);
-        _mm512_storeu_si512(out + i, _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high));
-    }
+    for (; i + 64 <= n; i += 64)
+        _mm512_storeu_si512(out + i, look_up64(&loaded, _mm512_loadu_si512(in + i)));
     return i;
 }
 
 NF_INLINE size_t look_up_vectors(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t n) {
-    return __builtin_cpu_supports("avx512vbmi") ? look_up_permuting(out, in, table, n)
-                                                : look_up_shuffling(out, in, table, n);
+    return has_byte_permute() ? look_up_permuting(out, in, table, n) : look_up_shuffling(out, in, table, n);
 }
 #else
 NF_INLINE size_t look_up_vectors(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t n) {

@@ -15,7 +15,7 @@ void NF_KERNEL(blend_constant)(uint8_t *pixels, float base, float factor, size_t
         v_store_bytes(pixels + i, v_blend(v_set(base), v_load_bytes(pixels + i), v_set(factor)));
 }
 
-void NF_KERNEL(blend_luma)(uint8_t *pixels, size_t stride, float factor, size_t n) {
+static void blend_luma_plainly(uint8_t *pixels, size_t stride, float factor, size_t n) {
     uint8_t *r = pixels, *g = r + stride, *b = g + stride;
     vreal f = v_set(factor);
     for (size_t i = 0; i < n; i += NF_WIDTH) {
@@ -27,11 +27,100 @@ void NF_KERNEL(blend_luma)(uint8_t *pixels, size_t stride, float factor, size_t 
     }
 }
 
-void NF_KERNEL(luma)(uint8_t *gray, const uint8_t *pixels, size_t stride, size_t n) {
+static void luma_plainly(uint8_t *gray, const uint8_t *pixels, size_t stride, size_t n) {
     const uint8_t *r = pixels, *g = r + stride, *b = g + stride;
     for (size_t i = 0; i < n; i += NF_WIDTH)
         v_store_bytes(gray + i, luma(v_load_bytes(r + i), v_load_bytes(g + i), v_load_bytes(b + i)));
 }
+
+#ifdef NF_BYTE_PERMUTE
+
+/* The luma of 16 pixels r, g, b, g. The weights, half of that of green twice, are 256 times one signed byte plus
+ * another: 19595 = 77 256 - 117, 38470 / 2 = 75 256 + 35, 7471 = 29 256 + 47. */
+NF_BYTE_PERMUTE static inline vint luma16(__m512i pixels) {
+    const vint coarse = vi_set(0x4b1d4b4d), fine = vi_set(0x232f238b);
+    vint sum = _mm512_slli_epi32(_mm512_dpbusd_epi32(vi_set(128), pixels, coarse), 8);
+    return _mm512_srli_epi32(_mm512_dpbusd_epi32(sum, pixels, fine), 16);
+}
+
+NF_BYTE_PERMUTE static inline __m512i luma64(__m512i red, __m512i green, __m512i blue) {
+    __m512i rb = _mm512_unpacklo_epi8(red, blue), gg = _mm512_unpacklo_epi8(green, green);
+    vint first = luma16(_mm512_unpacklo_epi8(rb, gg)), second = luma16(_mm512_unpackhi_epi8(rb, gg));
+    rb = _mm512_unpackhi_epi8(red, blue), gg = _mm512_unpackhi_epi8(green, green);
+    vint third = luma16(_mm512_unpacklo_epi8(rb, gg)), fourth = luma16(_mm512_unpackhi_epi8(rb, gg));
+    return _mm512_packus_epi16(_mm512_packs_epi32(first, second), _mm512_packs_epi32(third, fourth));
+}
+
+NF_BYTE_PERMUTE static void luma_permuting(uint8_t *gray, const uint8_t *pixels, size_t stride, size_t n) {
+    for (size_t i = 0; i < n; i += 64)
+        _mm512_storeu_si512(gray + i, luma64(_mm512_loadu_si512(pixels + i), _mm512_loadu_si512(pixels + stride + i),
+                                             _mm512_loadu_si512(pixels + 2 * stride + i)));
+}
+
+/* By how much a blend with the luma exceeds it, for each difference of a pixel from it, and by how much it falls short.
+ * Returns whether that holds for each luma, which it does unless the product of factor and difference is so close to a
+ * whole number that their sum may be rounded to one. */
+NF_INLINE bool make_differences(uint8_t above[256], uint8_t below[256], float factor) {
+    const vreal places = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const vreal half_digit = v_set(0x1p-17f); /* of numbers below 256 */
+    bool close = false;
+    for (int i = 0; i < 256; i += NF_WIDTH) {
+        vreal product = v_mul(v_set(factor), v_add(places, v_set((float)i)));
+        vreal low = v_floor(product), rest = v_sub(product, low);
+        vmask whole = v_eq(rest, v_zero());
+        close |= (~whole & v_ge(half_digit, v_min(rest, v_sub(v_set(1), rest)))) != 0;
+        vreal high = v_add(low, v_select(whole, v_zero(), v_set(1)));
+        v_store_bytes(above + i, v_min(low, v_set(255)));
+        v_store_bytes(below + i, v_min(high, v_set(255)));
+    }
+    return !close;
+}
+
+/* Returns whether it could. */
+NF_BYTE_PERMUTE static bool blend_luma_permuting(uint8_t *pixels, size_t stride, float factor, size_t n) {
+    uint8_t above_table[256], below_table[256];
+    if (!make_differences(above_table, below_table, factor))
+        return false;
+    table256 above = load_table256(above_table), below = load_table256(below_table);
+    for (size_t i = 0; i < n; i += 64) {
+        __m512i rgb[3];
+        NF_UNROLL
+        for (size_t c = 0; c < 3; c++)
+            rgb[c] = _mm512_loadu_si512(pixels + c * stride + i);
+        __m512i gray = luma64(rgb[0], rgb[1], rgb[2]);
+        NF_UNROLL
+        for (size_t c = 0; c < 3; c++) {
+            __m512i more = look_up64(&above, _mm512_subs_epu8(rgb[c], gray));
+            __m512i less = look_up64(&below, _mm512_subs_epu8(gray, rgb[c]));
+            _mm512_storeu_si512(pixels + c * stride + i, _mm512_subs_epu8(_mm512_adds_epu8(gray, more), less));
+        }
+    }
+    return true;
+}
+
+void NF_KERNEL(blend_luma)(uint8_t *pixels, size_t stride, float factor, size_t n) {
+    if (!has_byte_permute() || !blend_luma_permuting(pixels, stride, factor, n))
+        blend_luma_plainly(pixels, stride, factor, n);
+}
+
+void NF_KERNEL(luma)(uint8_t *gray, const uint8_t *pixels, size_t stride, size_t n) {
+    if (has_byte_permute())
+        luma_permuting(gray, pixels, stride, n);
+    else
+        luma_plainly(gray, pixels, stride, n);
+}
+
+#else
+
+void NF_KERNEL(blend_luma)(uint8_t *pixels, size_t stride, float factor, size_t n) {
+    blend_luma_plainly(pixels, stride, factor, n);
+}
+
+void NF_KERNEL(luma)(uint8_t *gray, const uint8_t *pixels, size_t stride, size_t n) {
+    luma_plainly(gray, pixels, stride, n);
+}
+
+#endif
 
 uint64_t NF_KERNEL(sum_bytes)(const uint8_t *pixels, size_t n) {
     uint64_t total = 0;
@@ -43,62 +132,4 @@ uint64_t NF_KERNEL(sum_bytes)(const uint8_t *pixels, size_t n) {
         total += sum, pixels += block, n -= block;
     }
     return total;
-}
-
-/* floor(255 t) for 0 <= t <= 1, from the exact product: where rounding gives a whole number k, the sign of 255 t - k
- * decides, found by splitting t into two halves of 12 bits (Dekker). */
-NF_INLINE vreal floor_of_255(vreal t) {
-    vreal k = v_floor(v_mul(t, v_set(255)));
-    vreal c = v_mul(t, v_set(4097)), high = v_sub(c, v_sub(c, t)), low = v_sub(t, high);
-    vreal rest = v_add(v_sub(v_mul(high, v_set(255)), k), v_mul(low, v_set(255)));
-    return v_sub(k, v_keep(v_gt(v_zero(), rest), v_set(1)));
-}
-
-/* round(x / 65025) for whole x up to 255 65025. No quotient lies so close to a half that the division could reach it.
- */
-NF_INLINE vreal divide_65025(vreal x) {
-    return v_add(v_div(x, v_set(65025)), v_set(0.5f));
-}
-
-NF_INLINE vreal clamp_255(vreal a) {
-    return v_min(v_max(a, v_zero()), v_set(255));
-}
-
-/* RGB -> HSV (bytes, fractions dropped), hue shifted modulo 256, HSV -> RGB (rounded), as Pillow does it.
- * With q = (max - middle) / (max - min) the hue is (A +- q) / 6, A and the sign given by the order of the channels. On
- * the way back a channel is v (255 255 - s w) / 255^2, where w falls and rises linearly with the distance of the hue
- * from the channel's own. */
-void NF_KERNEL(shift_hue)(uint8_t *pixels, size_t stride, float shift, size_t n) {
-    uint8_t *r = pixels, *g = r + stride, *b = g + stride;
-    for (size_t i = 0; i < n; i += NF_WIDTH) {
-        vreal red = v_load_bytes(r + i), green = v_load_bytes(g + i), blue = v_load_bytes(b + i);
-        vreal max = v_max(v_max(red, green), blue), min = v_min(v_min(red, green), blue);
-        vreal range = v_sub(max, min), middle = v_sub(v_add(v_add(red, green), blue), v_add(max, min));
-        vreal q = v_div(v_sub(max, middle), v_max(range, v_set(1)));
-
-        vmask is_red = v_eq(red, max), is_green = v_eq(green, max);
-        vmask first = v_ge(v_select(is_red, green, v_select(is_green, red, green)),
-                           v_select(is_red, blue, v_select(is_green, blue, red)));
-        vreal start =
-            v_select(is_red, v_select(first, v_set(1), v_set(-1)),
-                     v_select(is_green, v_select(first, v_set(1), v_set(3)), v_select(first, v_set(3), v_set(5))));
-        vreal plus = v_add(start, q), minus = v_sub(start, q);
-        vreal sextants = v_select(is_red, v_select(first, minus, plus), v_select(first, plus, minus));
-        vreal turn = v_div(sextants, v_set(6));
-        turn = v_add(turn, v_keep(v_gt(v_zero(), sextants), v_set(1)));
-        turn = v_sub(turn, v_keep(v_ge(turn, v_set(1)), v_set(1)));
-
-        vreal hue = v_add(floor_of_255(turn), v_set(shift));
-        hue = v_sub(hue, v_keep(v_ge(hue, v_set(256)), v_set(256)));
-        vreal saturation = floor_of_255(v_div(range, v_max(max, v_set(1))));
-
-        vreal angle = v_mul(hue, v_set(6)); /* 0..1530, 255 to a sextant */
-        vreal red_lack = clamp_255(v_sub(v_set(510), v_abs(v_sub(angle, v_set(765)))));
-        vreal green_lack = clamp_255(v_sub(v_abs(v_sub(angle, v_set(510))), v_set(255)));
-        vreal blue_lack = clamp_255(v_sub(v_abs(v_sub(angle, v_set(1020))), v_set(255)));
-        vreal all = v_set(65025);
-        v_store_bytes(r + i, divide_65025(v_mul(max, v_fnma(saturation, red_lack, all))));
-        v_store_bytes(g + i, divide_65025(v_mul(max, v_fnma(saturation, green_lack, all))));
-        v_store_bytes(b + i, divide_65025(v_mul(max, v_fnma(saturation, blue_lack, all))));
-    }
 }

@@ -125,13 +125,15 @@
 #define NF_MEASURE_KERNELS(K) K(size_t, find_above, (const float *x, size_t n, float threshold))
 
 /* A resampling along one axis: output i is the sum of weights[i * most + k] * input[start[i] + k] over k < count[i],
- * divided by 2^NF_WEIGHT_BITS. All inputs lie in begin..end-1. */
+ * divided by 2^NF_WEIGHT_BITS. All inputs lie in begin..end-1. There is room for a multiple of 16 outputs; those beyond
+ * are like the last one, and weights without an input are zero. */
 enum { NF_WEIGHT_BITS = 22 };
 typedef struct nf_taps {
-    size_t outputs, most, begin, end;
-    uint32_t *start, *count; /* (outputs) */
-    int32_t *weights;        /* (outputs, most) */
+    size_t outputs, most, begin, end; /* `most` is a multiple of 4 */
+    uint32_t *start, *count;          /* (outputs) */
+    int32_t *weights;                 /* (outputs, most) */
 } nf_taps;
+enum { NF_GROUP_SIZE = 576 };
 
 /* A warp's way from pixels of the result to pixels of the image. Positions count from the image's corner, so that
  * pixel 0 has its centre at 1/2; as whole numbers they are position scale + shift, fraction dropped. */
@@ -150,14 +152,17 @@ typedef struct nf_raster {
     size_t width, height, channels, row;
 } nf_raster;
 
-/* Kernels of images, in NF_KERNELS. Pixels are planes of bytes. "Padded": up to 15 bytes after the n-th are read and
+/* Kernels of images, in NF_KERNELS. Pixels are planes of bytes. "Padded": up to 63 bytes after the n-th are read and
  * written too. */
 #define NF_IMAGE_KERNELS(K)                                                                                           \
+    /* taps.c: fills the arrays for `outputs` outputs from `in` inputs, by the bilinear filter or the bicubic one;    \
+     * backwards if mirrored */                                                                                       \
+    K(void, make_taps, (nf_taps * taps, size_t in, bool cubic, bool mirror))                                          \
     /* resample.c: rows of interleaved channels to planes; scratch: (columns + planes' columns) * 16 bytes, both      \
-     * numbers rounded up to multiples of 16 */                                                                       \
+     * numbers rounded up to multiples of 16, and at least NF_GROUP_SIZE for each 16 outputs; aligned to 64 bytes */  \
     K(void, resample_rows,                                                                                            \
       (uint8_t * out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row, size_t rows,        \
-       size_t channels, const nf_taps *taps, uint8_t *scratch))                                                       \
+       size_t channels, const nf_taps *taps, void *scratch))                                                          \
     /* columns of `width` bytes of anything */                                                                        \
     K(void, resample_columns,                                                                                         \
       (uint8_t * out, size_t out_row, const uint8_t *source, size_t source_row, size_t width, const nf_taps *taps))   \
@@ -166,7 +171,7 @@ typedef struct nf_raster {
     /* the same with the luma of three planes as base */                                                              \
     K(void, blend_luma, (uint8_t * pixels, size_t stride, float factor, size_t n))                                    \
     K(void, luma, (uint8_t * gray, const uint8_t *pixels, size_t stride, size_t n))                                   \
-    /* hue + shift, modulo 256 */                                                                                     \
+    /* hue.c, padded: hue + shift, modulo 256 */                                                                      \
     K(void, shift_hue, (uint8_t * pixels, size_t stride, float shift, size_t n))                                      \
     K(uint64_t, sum_bytes, (const uint8_t *pixels, size_t n)) /* not padded */                                        \
     /* blur.c, padded: a symmetric filter with weights[0] in the middle, across 2 radius + 1 rows */                  \

@@ -5,6 +5,8 @@
 
 #include "vector.h"
 
+#include <stdbool.h>
+
 typedef uint8_t bytes16 __attribute__((vector_size(16)));
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -56,6 +58,9 @@ NF_INLINE vint vi_set(int32_t a) {
 NF_INLINE vint vi_add(vint a, vint b) {
     return _mm512_add_epi32(a, b);
 }
+NF_INLINE vint vi_sub(vint a, vint b) {
+    return _mm512_sub_epi32(a, b);
+}
 NF_INLINE vint vi_mul(vint a, vint b) {
     return _mm512_mullo_epi32(a, b);
 }
@@ -81,6 +86,39 @@ NF_INLINE void v_store_triples(float *p, vreal r, vreal g, vreal b) {
 #undef NF_TRIPLES
 }
 
+/* ---- Bytes, 64 at a time: machines with AVX-512 VBMI and VNNI have more instructions for them ---- */
+
+#define NF_BYTE_PERMUTE __attribute__((target("avx512vbmi,avx512vnni")))
+
+NF_INLINE bool has_byte_permute(void) {
+    return __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+}
+
+typedef struct table256 {
+    __m512i parts[4];
+} table256;
+
+NF_INLINE table256 load_table256(const uint8_t *table) {
+    table256 loaded;
+    NF_UNROLL
+    for (int part = 0; part < 4; part++)
+        loaded.parts[part] = _mm512_loadu_si512(table + 64 * part);
+    return loaded;
+}
+
+NF_BYTE_PERMUTE static inline __m512i look_up64(const table256 *table, __m512i x) {
+    __m512i low = _mm512_permutex2var_epi8(table->parts[0], x, table->parts[1]);
+    __m512i high = _mm512_permutex2var_epi8(table->parts[2], x, table->parts[3]);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high);
+}
+
+/* Numbers, saturated to 0..255, in order. */
+NF_INLINE __m512i pack_bytes64(const vint numbers[4]) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i low = _mm512_packs_epi32(numbers[0], numbers[1]), high = _mm512_packs_epi32(numbers[2], numbers[3]);
+    return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+}
+
 #elif defined(__AVX2__)
 
 typedef __m256i vint;
@@ -96,6 +134,9 @@ NF_INLINE vint vi_set(int32_t a) {
 }
 NF_INLINE vint vi_add(vint a, vint b) {
     return _mm256_add_epi32(a, b);
+}
+NF_INLINE vint vi_sub(vint a, vint b) {
+    return _mm256_sub_epi32(a, b);
 }
 NF_INLINE vint vi_mul(vint a, vint b) {
     return _mm256_mullo_epi32(a, b);
@@ -144,6 +185,9 @@ NF_INLINE vint vi_set(int32_t a) {
 }
 NF_INLINE vint vi_add(vint a, vint b) {
     return a + b;
+}
+NF_INLINE vint vi_sub(vint a, vint b) {
+    return a - b;
 }
 NF_INLINE vint vi_mul(vint a, vint b) {
     return a * b;

@@ -1,4 +1,5 @@
 /* Brightness: a blend with black. Source: Pillow, ImageEnhance.Brightness. */
+#include "bytes.h"
 #include "transform.h"
 
 nf_status nf_check_factor(double factor, const char *name) {
@@ -7,9 +8,16 @@ nf_status nf_check_factor(double factor, const char *name) {
     return NF_OK;
 }
 
+void nf_view_blend(nf_view *view, float base, double factor) {
+    uint8_t table[256];
+    for (int x = 0; x < 256; x++)
+        table[x] = (uint8_t)x;
+    nf_kernel->blend_constant(table, base, (float)factor, 256);
+    nf_view_map_bytes(view, nf_look_up, table);
+}
+
 void nf_view_brightness(nf_view *view, double factor) {
-    nf_view_load(view);
-    nf_kernel->blend_constant(view->pixels, 0, (float)factor, view->stride * (size_t)view->channels);
+    nf_view_blend(view, 0, factor);
 }
 
 static void brightness_one(nf_view *view, const void *factor) {

@@ -23,7 +23,7 @@ static float mean_level(const nf_view *view) {
 
 void nf_view_contrast(nf_view *view, double factor) {
     nf_view_load(view);
-    nf_kernel->blend_constant(view->pixels, mean_level(view), (float)factor, view->stride * (size_t)view->channels);
+    nf_view_blend(view, mean_level(view), factor);
 }
 
 static void contrast_one(nf_view *view, const void *factor) {

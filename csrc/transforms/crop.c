@@ -1,8 +1,9 @@
 /* Cropping and resizing with antialiasing, as Pillow does it: 22-bit weights, one pass per axis, bytes between them; or
  * by nearest neighbours. Source: Pillow, src/libImaging/Resample.c, Geometry.c. */
-#include "filter.h"
 #include "transform.h"
 #include "warp.h"
+
+#include "../kernels/filter.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,46 +16,24 @@ static size_t align16(size_t n) {
     return (n + 15) / 16 * 16;
 }
 
-/* In 32-bit words. */
-static size_t taps_size(int64_t in, int64_t out) {
-    return align16((size_t)out * (nf_filter_taps(in, out, MAX_SUPPORT) + 2));
+static size_t most_taps(int64_t in, int64_t out, int support) {
+    return (nf_filter_taps(in, out, support) + 3) / 4 * 4;
 }
 
-/* Makes the taps for `out` outputs from `in` inputs, in `memory`. Pillow's arithmetic, operation by operation. */
+/* In 32-bit words. */
+static size_t taps_size(int64_t in, int64_t out) {
+    return align16((size_t)out) * (most_taps(in, out, MAX_SUPPORT) + 2);
+}
+
+/* Makes the taps for `out` outputs from `in` inputs, in `memory`. */
 static nf_taps make_taps(int64_t in, int64_t out, nf_interpolation interpolation, bool mirror, uint32_t *memory) {
-    int support_of_filter = nf_filter_support(interpolation);
-    nf_taps taps = {.outputs = (size_t)out, .most = nf_filter_taps(in, out, support_of_filter), .begin = (size_t)in};
-    taps.start = memory;
-    taps.count = memory + out;
-    taps.weights = (int32_t *)(memory + 2 * out);
-    double scale = (double)in / (double)out, widening = scale < 1 ? 1 : scale;
-    double support = support_of_filter * widening, inverse = 1 / widening;
-    for (int64_t i = 0; i < out; i++) {
-        double center = ((double)i + 0.5) * scale;
-        int64_t first = (int64_t)(center - support + 0.5), last = (int64_t)(center + support + 0.5);
-        first = first < 0 ? 0 : first;
-        last = last > in ? in : last;
-        int64_t place = mirror ? out - 1 - i : i;
-        int32_t *weights = taps.weights + (size_t)place * taps.most;
-        double sum = 0;
-        for (int64_t k = first; k < last; k++)
-            sum += nf_filter(interpolation, ((double)k - center + 0.5) * inverse);
-        for (int64_t k = first; k < last; k++) {
-            double weight = nf_filter(interpolation, ((double)k - center + 0.5) * inverse);
-            weight = (sum != 0 ? weight / sum : weight) * (1 << NF_WEIGHT_BITS);
-            weights[k - first] = (int32_t)(weight < 0 ? weight - 0.5 : weight + 0.5);
-        }
-        while (last - first > 1 && weights[last - first - 1] == 0)
-            last--;
-        while (last - first > 1 && weights[0] == 0) {
-            first++;
-            memmove(weights, weights + 1, (size_t)(last - first) * sizeof *weights);
-        }
-        taps.start[place] = (uint32_t)first;
-        taps.count[place] = (uint32_t)(last - first);
-        taps.begin = (size_t)first < taps.begin ? (size_t)first : taps.begin;
-        taps.end = (size_t)last > taps.end ? (size_t)last : taps.end;
-    }
+    size_t room = align16((size_t)out);
+    nf_taps taps = {.outputs = (size_t)out,
+                    .most = most_taps(in, out, nf_filter_support(interpolation)),
+                    .start = memory,
+                    .count = memory + room,
+                    .weights = (int32_t *)(memory + 2 * room)};
+    nf_kernel->make_taps(&taps, (size_t)in, interpolation == NF_BICUBIC, mirror);
     return taps;
 }
 
@@ -65,12 +44,18 @@ static bool vertical_first(nf_extent in, nf_extent out) {
     return out.height < in.height && in.height - out.height > 2 * (in.width - out.width);
 }
 
+/* Bytes of scratch for a pass along rows. */
+static size_t blocks_size(int64_t in, int64_t out, size_t channels) {
+    size_t blocks = (align16((size_t)in * channels) + align16((size_t)out) * channels) * 16;
+    size_t groups = align16((size_t)out) / 16 * NF_GROUP_SIZE;
+    return blocks > groups ? blocks : groups;
+}
+
 size_t nf_crop_scratch_size(nf_extent in, int64_t channels, nf_extent out) {
     size_t c = (size_t)channels, rows = (size_t)in.height * (size_t)out.width * c;
     size_t columns = (size_t)out.height * (size_t)in.width * c;
-    size_t blocks = (align16((size_t)in.width * c) + align16((size_t)out.width) * c) * 16;
     size_t words = taps_size(in.width, out.width) + taps_size(in.height, out.height);
-    return words * sizeof(uint32_t) + blocks + align16(rows > columns ? rows : columns);
+    return words * sizeof(uint32_t) + blocks_size(in.width, out.width, c) + (rows > columns ? rows : columns);
 }
 
 /* Resizes (in.height, in.width, channels) interleaved bytes, rows `source_row` apart, to planes. */
@@ -81,8 +66,7 @@ static void resize(uint8_t *out, size_t stride, const uint8_t *source, size_t so
     words += taps_size(in.width, size.width);
     nf_taps down = make_taps(in.height, size.height, interpolation, false, words);
     words += taps_size(in.height, size.height);
-    uint8_t *blocks = (uint8_t *)words,
-            *middle = blocks + (align16((size_t)in.width * channels) + align16((size_t)size.width) * channels) * 16;
+    uint8_t *blocks = (uint8_t *)words, *middle = blocks + blocks_size(in.width, size.width, channels);
     size_t width = (size_t)size.width, rows = down.end - down.begin;
     if (in.height == size.height) {
         nf_kernel->resample_rows(out, width, stride, source, source_row, rows, channels, &across, blocks);

@@ -1,7 +1,8 @@
 /* Images with more than 8 bits a value, in single precision from the first operation to the last: nothing is rounded
  * between them. Plain loops, compiled once, so that all instruction sets give the same bits. */
 #include "deep.h"
-#include "filter.h"
+
+#include "../kernels/filter.h"
 
 #include <stdatomic.h>
 #include <string.h>

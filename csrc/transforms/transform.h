@@ -40,6 +40,7 @@ void nf_draw_nothing(void *record, const nf_transform *transform, nf_extent in, 
 /* Operations on a view that several files use. */
 size_t nf_crop_scratch_size(nf_extent in, int64_t channels, nf_extent out);
 void nf_view_crop(nf_view *view, nf_box box, nf_extent out, nf_interpolation interpolation, bool mirror);
+void nf_view_blend(nf_view *view, float base, double factor); /* base + factor (x - base) */
 void nf_view_brightness(nf_view *view, double factor);
 void nf_view_contrast(nf_view *view, double factor);
 void nf_view_saturation(nf_view *view, double factor);

@@ -1,6 +1,6 @@
 /* The filters of resampling, widened by the scale where an image shrinks. Source: Pillow, src/libImaging/Resample.c. */
-#ifndef NF_TRANSFORMS_FILTER_H
-#define NF_TRANSFORMS_FILTER_H
+#ifndef NF_KERNELS_FILTER_H
+#define NF_KERNELS_FILTER_H
 
 #include "../nearfar.h"
 
@@ -24,7 +24,7 @@ static inline int nf_filter_support(nf_interpolation interpolation) {
 /* The most inputs that an output depends on. */
 static inline size_t nf_filter_taps(int64_t in, int64_t out, int support) {
     double scale = in > out ? (double)in / (double)out : 1;
-    return (size_t)ceil(support * scale) * 2 + 1;
+    return (size_t)(2 * support * scale) + 1;
 }
 
 #endif
