@@ -4,12 +4,10 @@
 
 #include "../nearfar.h"
 
-#include <math.h>
-
 /* The filters' values at distance x; they are zero from their support on. */
 static inline double nf_filter(nf_interpolation interpolation, double x) {
     const double a = -0.5; /* of the bicubic filter */
-    x = fabs(x);
+    x = x < 0 ? -x : x;
     if (interpolation == NF_BILINEAR)
         return x < 1 ? 1 - x : 0;
     if (x < 1)

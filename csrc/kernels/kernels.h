@@ -158,14 +158,16 @@ typedef struct nf_raster {
     /* taps.c: fills the arrays for `outputs` outputs from `in` inputs, by the bilinear filter or the bicubic one;    \
      * backwards if mirrored */                                                                                       \
     K(void, make_taps, (nf_taps * taps, size_t in, bool cubic, bool mirror))                                          \
-    /* resample.c: rows of interleaved channels to planes; scratch: (columns + planes' columns) * 16 bytes, both      \
-     * numbers rounded up to multiples of 16, and at least NF_GROUP_SIZE for each 16 outputs; aligned to 64 bytes */  \
+    /* resample.c, where up to 63 bytes after a result are written too, before what comes after: rows of interleaved  \
+     * channels to planes; scratch: (columns + planes' columns) * 16 bytes, both numbers rounded up to multiples of   \
+     * 16, and at least NF_GROUP_SIZE for each 16 outputs; aligned to 64 bytes */                                     \
     K(void, resample_rows,                                                                                            \
       (uint8_t * out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row, size_t rows,        \
        size_t channels, const nf_taps *taps, void *scratch))                                                          \
-    /* columns of `width` bytes of anything */                                                                        \
+    /* columns of planes whose rows of `width` bytes lie side by side */                                              \
     K(void, resample_columns,                                                                                         \
-      (uint8_t * out, size_t out_row, const uint8_t *source, size_t source_row, size_t width, const nf_taps *taps))   \
+      (uint8_t * out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row, size_t planes,      \
+       size_t width, const nf_taps *taps))                                                                            \
     /* color.c, padded: base + factor (x - base) */                                                                   \
     K(void, blend_constant, (uint8_t * pixels, float base, float factor, size_t n))                                   \
     /* the same with the luma of three planes as base */                                                              \

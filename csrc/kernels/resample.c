@@ -121,8 +121,8 @@ static void weigh_narrow_rows(uint8_t *out, const uint8_t *source, size_t source
     }
 }
 
-static void resample_columns_plainly(uint8_t *out, size_t out_row, const uint8_t *source, size_t source_row,
-                                     size_t width, const nf_taps *taps) {
+static void resample_columns_of_plane(uint8_t *out, size_t out_row, const uint8_t *source, size_t source_row,
+                                      size_t width, const nf_taps *taps) {
     for (size_t y = 0; y < taps->outputs; y++, out += out_row) {
         const uint8_t *first = source + taps->start[y] * source_row;
         const int32_t *weights = taps->weights + y * taps->most;
@@ -138,6 +138,12 @@ static void resample_columns_plainly(uint8_t *out, size_t out_row, const uint8_t
         else
             weigh_narrow_rows(out, first, source_row, width, weights, count);
     }
+}
+
+static void resample_columns_plainly(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
+                                     size_t source_row, size_t planes, size_t width, const nf_taps *taps) {
+    for (size_t c = 0; c < planes; c++)
+        resample_columns_of_plane(out + c * out_plane, out_row, source + c * width, source_row, width, taps);
 }
 
 #ifdef NF_BYTE_PERMUTE
@@ -219,99 +225,168 @@ NF_BYTE_PERMUTE static inline vint weigh_quads(const __m512i pixels[MOST_QUADS],
     return VI_SHIFT_RIGHT(sum, SHIFT);
 }
 
-NF_BYTE_PERMUTE static inline void weigh_groups(uint8_t *out, size_t out_plane, const uint8_t *row, const group *g,
-                                                size_t channels, size_t quads, __mmask16 wanted) {
+/* Writes 16 bytes of each channel, whether there are so many outputs or not. */
+NF_BYTE_PERMUTE static inline void weigh_group(uint8_t *out, size_t out_plane, const uint8_t *row, const group *g,
+                                               size_t channels, size_t quads) {
     __m512i low = _mm512_maskz_loadu_epi8(g->low, row + g->begin);
     __m512i high = _mm512_maskz_loadu_epi8(g->high, row + g->begin + 64);
+    vint sums[4];
     NF_UNROLL
     for (size_t c = 0; c < channels; c++) {
-        __m512i pixels[MOST_QUADS];
+        __m512i pixels[MOST_QUADS], shift = _mm512_set1_epi8((char)c);
         NF_UNROLL
         for (size_t q = 0; q < quads; q++)
-            pixels[q] = _mm512_permutex2var_epi8(low, _mm512_add_epi8(g->places[q], _mm512_set1_epi8((char)c)), high);
-        vint sums = _mm512_max_epi32(weigh_quads(pixels, g->digits, quads), _mm512_setzero_si512());
-        _mm_mask_storeu_epi8(out + c * out_plane, wanted, _mm512_cvtusepi32_epi8(sums));
+            pixels[q] = _mm512_permutex2var_epi8(low, _mm512_add_epi8(g->places[q], shift), high);
+        sums[c] = weigh_quads(pixels, g->digits, quads);
     }
+    NF_UNROLL
+    for (size_t c = channels; c < 4; c++)
+        sums[c] = sums[0];
+    __m512i bytes = pack_bytes64(sums);
+    _mm_storeu_si128((__m128i *)out, _mm512_castsi512_si128(bytes));
+    if (channels > 1)
+        _mm_storeu_si128((__m128i *)(out + out_plane), _mm512_extracti32x4_epi32(bytes, 1));
+    if (channels > 2)
+        _mm_storeu_si128((__m128i *)(out + 2 * out_plane), _mm512_extracti32x4_epi32(bytes, 2));
 }
 
+NF_BYTE_PERMUTE static inline void weigh_channels(uint8_t *out, size_t out_plane, const uint8_t *row, const group *g,
+                                                  size_t channels, size_t quads) {
+    if (channels == 3)
+        weigh_group(out, out_plane, row, g, 3, quads);
+    else
+        for (size_t c = 0; c < channels; c++)
+            weigh_group(out + c * out_plane, 0, row + c, g, 1, quads);
+}
+
+/* The last group comes first: what it writes too much is written again by others. */
 NF_BYTE_PERMUTE static void resample_rows_permuting(uint8_t *out, size_t out_row, size_t out_plane,
                                                     const uint8_t *source, size_t source_row, size_t rows,
                                                     size_t channels, const nf_taps *taps, const group *groups) {
+    size_t count = (taps->outputs + 15) / 16;
     for (size_t begin = 0; begin < rows; begin += ROWS) {
         size_t end = rows - begin < ROWS ? rows : begin + ROWS;
-        for (size_t x = 0; x < taps->outputs; x += 16) {
-            const group *g = groups + x / 16;
-            size_t left = taps->outputs - x;
-            __mmask16 wanted = left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+        for (size_t i = 0; i < count; i++) {
+            size_t number = i == 0 ? count - 1 : i - 1;
             for (size_t y = begin; y < end; y++) {
-                uint8_t *to = out + y * out_row + x;
-                const uint8_t *from = source + y * source_row;
-                if (channels == 3 && taps->most == 4)
-                    weigh_groups(to, out_plane, from, g, 3, 1, wanted);
-                else if (taps->most == 4)
-                    weigh_groups(to, out_plane, from, g, channels, 1, wanted);
+                uint8_t *to = out + y * out_row + 16 * number;
+                __builtin_prefetch(source + (y + ROWS < rows ? y + ROWS : y) * source_row + groups[number].begin);
+                if (taps->most == 4)
+                    weigh_channels(to, out_plane, source + y * source_row, &groups[number], channels, 1);
                 else
-                    weigh_groups(to, out_plane, from, g, channels, 2, wanted);
+                    weigh_channels(to, out_plane, source + y * source_row, &groups[number], channels, 2);
             }
         }
     }
 }
 
-/* 64 columns of an output: rows are interleaved by fours. `most` (2, 4 or 8) rows matter. */
-NF_BYTE_PERMUTE static inline void weigh_rows64(uint8_t *out, const uint8_t *const *rows, size_t x, size_t most,
-                                                const __m512i digits[MOST_QUADS][DIGITS], __mmask64 wanted) {
-    size_t quads = (most + 3) / 4;
-    __m512i pixels[4][MOST_QUADS];
+/* The same for 32 columns of an output, whose rows are interleaved by pairs or by fours. Pairs are weighed as numbers
+ * of 16 bits, by two digits w = low + 256 high. */
+typedef struct row_weights {
+    __m256i high, low, digits[MOST_QUADS][DIGITS];
+} row_weights;
+
+NF_BYTE_PERMUTE static inline __m256i weigh_pairs(__m256i pixels, const row_weights *weights) {
+    __m256i sum = _mm256_dpwssd_epi32(_mm256_set1_epi32(HALF >> 8), pixels, weights->high);
+    return _mm256_srai_epi32(_mm256_dpwssd_epi32(_mm256_slli_epi32(sum, 8), pixels, weights->low), SHIFT);
+}
+
+NF_BYTE_PERMUTE static inline __m256i weigh_fours(const __m256i pixels[MOST_QUADS], const row_weights *weights,
+                                                  size_t quads) {
+    __m256i sum = _mm256_set1_epi32(HIGH_HALF);
     NF_UNROLL
-    for (size_t q = 0; q < quads; q++) {
-        __m512i four[4];
+    for (int d = DIGITS - 1; d >= 0; d--) {
         NF_UNROLL
-        for (size_t k = 0; k < 4; k++)
-            four[k] = 4 * q + k < most ? _mm512_maskz_loadu_epi8(wanted, rows[4 * q + k] + x) : _mm512_setzero_si512();
-        __m512i first = _mm512_unpacklo_epi8(four[0], four[1]), second = _mm512_unpacklo_epi8(four[2], four[3]);
-        pixels[0][q] = _mm512_unpacklo_epi16(first, second), pixels[1][q] = _mm512_unpackhi_epi16(first, second);
-        first = _mm512_unpackhi_epi8(four[0], four[1]), second = _mm512_unpackhi_epi8(four[2], four[3]);
-        pixels[2][q] = _mm512_unpacklo_epi16(first, second), pixels[3][q] = _mm512_unpackhi_epi16(first, second);
+        for (size_t q = 0; q < quads; q++)
+            sum = _mm256_dpbusd_epi32(sum, pixels[q], weights->digits[q][d]);
+        if (d > 0)
+            sum = _mm256_slli_epi32(sum, 8);
     }
-    vint sums[4];
+    return _mm256_srai_epi32(sum, SHIFT);
+}
+
+/* `rows` (2, 4 or 8) of them matter. */
+NF_BYTE_PERMUTE static inline __m256i weigh_rows32(const __m256i *pixels, size_t rows, const row_weights *weights) {
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i fours[4][MOST_QUADS], sums[4];
+    NF_UNROLL
+    for (size_t q = 0; q < (rows + 3) / 4; q++, pixels += 4) {
+        __m256i first = _mm256_unpacklo_epi8(pixels[0], pixels[1]), second = first;
+        NF_UNROLL
+        for (int half = 0; half < 2; half++) {
+            if (half == 1)
+                first = _mm256_unpackhi_epi8(pixels[0], pixels[1]);
+            if (rows == 2) {
+                fours[2 * half][q] = _mm256_unpacklo_epi8(first, zero);
+                fours[2 * half + 1][q] = _mm256_unpackhi_epi8(first, zero);
+            } else {
+                second =
+                    half == 0 ? _mm256_unpacklo_epi8(pixels[2], pixels[3]) : _mm256_unpackhi_epi8(pixels[2], pixels[3]);
+                fours[2 * half][q] = _mm256_unpacklo_epi16(first, second);
+                fours[2 * half + 1][q] = _mm256_unpackhi_epi16(first, second);
+            }
+        }
+    }
     NF_UNROLL
     for (size_t part = 0; part < 4; part++)
-        sums[part] = weigh_quads(pixels[part], digits, quads);
-    __m512i bytes = _mm512_packus_epi16(_mm512_packs_epi32(sums[0], sums[1]), _mm512_packs_epi32(sums[2], sums[3]));
-    _mm512_mask_storeu_epi8(out + x, wanted, bytes);
+        sums[part] =
+            rows == 2 ? weigh_pairs(fours[part][0], weights) : weigh_fours(fours[part], weights, (rows + 3) / 4);
+    return _mm256_packus_epi16(_mm256_packs_epi32(sums[0], sums[1]), _mm256_packs_epi32(sums[2], sums[3]));
 }
 
-NF_BYTE_PERMUTE static inline void weigh_row_group(uint8_t *out, const uint8_t *source, size_t source_row, size_t width,
-                                                   size_t count, const int32_t *weights, size_t most) {
-    __m512i digits[MOST_QUADS][DIGITS];
+NF_BYTE_PERMUTE static inline row_weights split_row_weights(const int32_t *weights, size_t rows) {
+    row_weights split;
+    __m128i four = _mm_loadu_si128((const __m128i *)weights);
+    if (rows == 2) {
+        __m128i low = _mm_and_si128(four, _mm_set1_epi32(255)), high = _mm_srai_epi32(four, 8);
+        split.low = _mm256_broadcastd_epi32(_mm_packs_epi32(low, low));
+        split.high = _mm256_broadcastd_epi32(_mm_packs_epi32(high, high));
+        return split;
+    }
     NF_UNROLL
-    for (size_t q = 0; q < (most + 3) / 4; q++) {
-        vint four = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(weights + 4 * q)));
+    for (size_t q = 0; q < rows / 4; q++) {
+        four = _mm_loadu_si128((const __m128i *)(weights + 4 * q));
         NF_UNROLL
-        for (size_t d = 0; d < DIGITS; d++)
-            digits[q][d] = _mm512_broadcastd_epi32(take_digit(&four));
+        for (size_t d = 0; d < DIGITS; d++) {
+            split.digits[q][d] = _mm256_broadcastd_epi32(_mm_cvtepi32_epi8(four));
+            four = _mm_srai_epi32(_mm_add_epi32(four, _mm_set1_epi32(128)), 8);
+        }
     }
-    const uint8_t *rows[4 * MOST_QUADS];
-    for (size_t k = 0; k < most; k++)
-        rows[k] = source + (k < count ? k : 0) * source_row;
-    for (size_t x = 0; x < width; x += 64) {
-        __mmask64 wanted = width - x >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (width - x)) - 1;
-        weigh_rows64(out, rows, x, most, digits, wanted);
-    }
+    return split;
 }
 
-NF_BYTE_PERMUTE static void resample_columns_permuting(uint8_t *out, size_t out_row, const uint8_t *source,
-                                                       size_t source_row, size_t width, const nf_taps *taps) {
+/* One output in each plane. */
+NF_BYTE_PERMUTE static inline void weigh_planes(uint8_t *out, size_t out_plane, const uint8_t *source,
+                                                size_t source_row, size_t planes, size_t width, size_t count,
+                                                const int32_t *weights, size_t rows) {
+    row_weights split = split_row_weights(weights, rows);
+    const uint8_t *row[4 * MOST_QUADS];
+    for (size_t k = 0; k < rows; k++)
+        row[k] = source + (k < count ? k : 0) * source_row;
+    for (size_t c = 0; c < planes; c++)
+        for (size_t x = 0; x < width; x += 32) {
+            __mmask32 wanted = width - x >= 32 ? ~(__mmask32)0 : ((__mmask32)1 << (width - x)) - 1;
+            __m256i pixels[4 * MOST_QUADS];
+            NF_UNROLL
+            for (size_t k = 0; k < rows; k++)
+                pixels[k] = _mm256_maskz_loadu_epi8(wanted, row[k] + c * width + x);
+            _mm256_storeu_si256((__m256i *)(out + c * out_plane + x), weigh_rows32(pixels, rows, &split));
+        }
+}
+
+NF_BYTE_PERMUTE static void resample_columns_permuting(uint8_t *out, size_t out_row, size_t out_plane,
+                                                       const uint8_t *source, size_t source_row, size_t planes,
+                                                       size_t width, const nf_taps *taps) {
     for (size_t y = 0; y < taps->outputs; y++, out += out_row) {
         const uint8_t *first = source + taps->start[y] * source_row;
         const int32_t *weights = taps->weights + y * taps->most;
         size_t count = taps->count[y];
         if (count <= 2)
-            weigh_row_group(out, first, source_row, width, count, weights, 2);
+            weigh_planes(out, out_plane, first, source_row, planes, width, count, weights, 2);
         else if (count <= 4)
-            weigh_row_group(out, first, source_row, width, count, weights, 4);
+            weigh_planes(out, out_plane, first, source_row, planes, width, count, weights, 4);
         else
-            weigh_row_group(out, first, source_row, width, count, weights, 8);
+            weigh_planes(out, out_plane, first, source_row, planes, width, count, weights, 8);
     }
 }
 
@@ -323,12 +398,12 @@ void NF_KERNEL(resample_rows)(uint8_t *out, size_t out_row, size_t out_plane, co
         resample_rows_plainly(out, out_row, out_plane, source, source_row, rows, channels, taps, scratch);
 }
 
-void NF_KERNEL(resample_columns)(uint8_t *out, size_t out_row, const uint8_t *source, size_t source_row, size_t width,
-                                 const nf_taps *taps) {
+void NF_KERNEL(resample_columns)(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
+                                 size_t source_row, size_t planes, size_t width, const nf_taps *taps) {
     if (has_byte_permute() && taps->most <= 4 * MOST_QUADS)
-        resample_columns_permuting(out, out_row, source, source_row, width, taps);
+        resample_columns_permuting(out, out_row, out_plane, source, source_row, planes, width, taps);
     else
-        resample_columns_plainly(out, out_row, source, source_row, width, taps);
+        resample_columns_plainly(out, out_row, out_plane, source, source_row, planes, width, taps);
 }
 
 #else
@@ -338,9 +413,9 @@ void NF_KERNEL(resample_rows)(uint8_t *out, size_t out_row, size_t out_plane, co
     resample_rows_plainly(out, out_row, out_plane, source, source_row, rows, channels, taps, scratch);
 }
 
-void NF_KERNEL(resample_columns)(uint8_t *out, size_t out_row, const uint8_t *source, size_t source_row, size_t width,
-                                 const nf_taps *taps) {
-    resample_columns_plainly(out, out_row, source, source_row, width, taps);
+void NF_KERNEL(resample_columns)(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
+                                 size_t source_row, size_t planes, size_t width, const nf_taps *taps) {
+    resample_columns_plainly(out, out_row, out_plane, source, source_row, planes, width, taps);
 }
 
 #endif

@@ -46,67 +46,68 @@ NF_INLINE void add_values(outputs *some, double inverse, nf_interpolation interp
         some->sum[i] = some->sum[i] != 0 ? some->sum[i] : 1;
 }
 
-NF_INLINE void weigh(int32_t weights[SOME], const outputs *some, int32_t k, double inverse,
+/* Four weights of each output. */
+NF_INLINE void weigh(int32_t weights[4][SOME], const outputs *some, int32_t first, double inverse,
                      nf_interpolation interpolation) {
-    for (int i = 0; i < SOME; i++) {
-        double weight = value_at(some, i, k, inverse, interpolation) / some->sum[i] * (1 << NF_WEIGHT_BITS);
-        weights[i] = (int32_t)(weight + (weight < 0 ? -0.5 : 0.5));
-    }
+    memset(weights, 0, 4 * SOME * sizeof **weights);
+    for (int32_t k = 0; k < 4 && first + k < some->longest; k++)
+        for (int i = 0; i < SOME; i++) {
+            double weight = value_at(some, i, first + k, inverse, interpolation) / some->sum[i] * (1 << NF_WEIGHT_BITS);
+            weights[k][i] = (int32_t)(weight + (weight < 0 ? -0.5 : 0.5));
+        }
 }
 
 /* Drops weights of zero at both ends. */
-static void trim(nf_taps *taps, size_t place) {
-    int32_t *weights = taps->weights + place * taps->most;
-    uint32_t start = taps->start[place], count = taps->count[place];
-    while (count > 1 && weights[count - 1] == 0)
-        count--;
-    while (count > 1 && weights[0] == 0) {
-        start++, count--;
-        memmove(weights, weights + 1, count * sizeof *weights);
-        weights[count] = 0;
+NF_INLINE void trim(int32_t *weights, uint32_t *start, uint32_t *count) {
+    while (*count > 1 && weights[*count - 1] == 0)
+        --*count;
+    while (*count > 1 && weights[0] == 0) {
+        ++*start, --*count;
+        memmove(weights, weights + 1, *count * sizeof *weights);
+        weights[*count] = 0;
     }
-    taps->start[place] = start;
-    taps->count[place] = count;
-    taps->begin = start < taps->begin ? start : taps->begin;
-    taps->end = start + count > taps->end ? start + count : taps->end;
 }
 
-NF_INLINE void make_taps(nf_taps *taps, size_t in, nf_interpolation interpolation, bool mirror) {
+NF_INLINE void make_some(nf_taps *taps, size_t begin, size_t in, nf_interpolation interpolation, bool mirror) {
     double scale = (double)in / (double)taps->outputs, widening = scale < 1 ? 1 : scale;
     double support = nf_filter_support(interpolation) * widening, inverse = 1 / widening;
-    for (size_t begin = 0; begin < taps->outputs; begin += SOME) {
-        size_t some_left = taps->outputs - begin < SOME ? taps->outputs - begin : SOME;
-        outputs some = find_inputs(begin, scale, support, (int32_t)in);
-        add_values(&some, inverse, interpolation);
-        for (int32_t k = 0; k < some.longest; k++) {
-            int32_t weights[SOME];
-            weigh(weights, &some, k, inverse, interpolation);
-            for (size_t i = 0; i < some_left; i++)
-                if (k < some.last[i] - some.first[i]) {
-                    size_t place = mirror ? taps->outputs - 1 - begin - i : begin + i;
-                    taps->weights[place * taps->most + (size_t)k] = weights[i];
-                }
-        }
-        for (size_t i = 0; i < some_left; i++) {
-            size_t place = mirror ? taps->outputs - 1 - begin - i : begin + i;
-            taps->start[place] = (uint32_t)some.first[i];
-            taps->count[place] = (uint32_t)(some.last[i] - some.first[i]);
-            trim(taps, place);
-        }
+    size_t count = taps->outputs - begin < SOME ? taps->outputs - begin : SOME;
+    ptrdiff_t first = (ptrdiff_t)(mirror ? taps->outputs - 1 - begin : begin), step = mirror ? -1 : 1;
+    outputs some = find_inputs(begin, scale, support, (int32_t)in);
+    add_values(&some, inverse, interpolation);
+    for (size_t k = 0; k < taps->most; k += 4) {
+        int32_t weights[4][SOME];
+        weigh(weights, &some, (int32_t)k, inverse, interpolation);
+        int32_t *to = taps->weights + first * (ptrdiff_t)taps->most + (ptrdiff_t)k;
+        for (size_t i = 0; i < count; i++, to += step * (ptrdiff_t)taps->most)
+            for (int j = 0; j < 4; j++)
+                to[j] = weights[j][i];
+    }
+    for (size_t i = 0; i < count; i++) {
+        ptrdiff_t place = first + step * (ptrdiff_t)i;
+        taps->start[place] = (uint32_t)some.first[i];
+        taps->count[place] = (uint32_t)(some.last[i] - some.first[i]);
+        trim(taps->weights + (size_t)place * taps->most, &taps->start[place], &taps->count[place]);
     }
 }
 
 void NF_KERNEL(make_taps)(nf_taps *taps, size_t in, bool cubic, bool mirror) {
-    size_t padded = (taps->outputs + 15) / 16 * 16;
-    memset(taps->weights, 0, padded * taps->most * sizeof *taps->weights);
+    for (size_t begin = 0; begin < taps->outputs; begin += SOME)
+        if (cubic)
+            make_some(taps, begin, in, NF_BICUBIC, mirror);
+        else
+            make_some(taps, begin, in, NF_BILINEAR, mirror);
     taps->begin = in;
     taps->end = 0;
-    if (cubic)
-        make_taps(taps, in, NF_BICUBIC, mirror);
-    else
-        make_taps(taps, in, NF_BILINEAR, mirror);
-    for (size_t i = taps->outputs; i < padded; i++) {
-        taps->start[i] = taps->start[taps->outputs - 1];
-        taps->count[i] = taps->count[taps->outputs - 1];
+    for (size_t i = 0; i < taps->outputs; i++) {
+        size_t start = taps->start[i], end = start + taps->count[i];
+        taps->begin = start < taps->begin ? start : taps->begin;
+        taps->end = end > taps->end ? end : taps->end;
+    }
+    size_t last = taps->outputs - 1;
+    for (size_t i = taps->outputs; i % SOME != 0; i++) {
+        taps->start[i] = taps->start[last];
+        taps->count[i] = taps->count[last];
+        memset(taps->weights + i * taps->most, 0, taps->most * sizeof *taps->weights);
     }
 }

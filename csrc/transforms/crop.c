@@ -55,7 +55,7 @@ size_t nf_crop_scratch_size(nf_extent in, int64_t channels, nf_extent out) {
     size_t c = (size_t)channels, rows = (size_t)in.height * (size_t)out.width * c;
     size_t columns = (size_t)out.height * (size_t)in.width * c;
     size_t words = taps_size(in.width, out.width) + taps_size(in.height, out.height);
-    return words * sizeof(uint32_t) + blocks_size(in.width, out.width, c) + (rows > columns ? rows : columns);
+    return words * sizeof(uint32_t) + blocks_size(in.width, out.width, c) + (rows > columns ? rows : columns) + 64;
 }
 
 /* Resizes (in.height, in.width, channels) interleaved bytes, rows `source_row` apart, to planes. */
@@ -72,15 +72,14 @@ static void resize(uint8_t *out, size_t stride, const uint8_t *source, size_t so
         nf_kernel->resample_rows(out, width, stride, source, source_row, rows, channels, &across, blocks);
     } else if (vertical_first(in, size)) {
         size_t row = (size_t)in.width * channels;
-        nf_kernel->resample_columns(middle, row, source, source_row, row, &down);
+        nf_kernel->resample_columns(middle, row, 0, source, source_row, 1, row, &down);
         nf_kernel->resample_rows(out, width, stride, middle, row, down.outputs, channels, &across, blocks);
     } else {
         nf_kernel->resample_rows(middle, width * channels, width, source + down.begin * source_row, source_row, rows,
                                  channels, &across, blocks);
         for (size_t y = 0; y < down.outputs; y++)
             down.start[y] -= (uint32_t)down.begin;
-        for (size_t c = 0; c < channels; c++)
-            nf_kernel->resample_columns(out + c * stride, width, middle + c * width, width * channels, width, &down);
+        nf_kernel->resample_columns(out, width, stride, middle, width * channels, channels, width, &down);
     }
 }
 
