@@ -140,14 +140,14 @@ NF_BYTE_PERMUTE static void shift_hue_permuting(uint8_t *pixels, size_t stride, 
         NF_UNROLL
         for (size_t c = 0; c < 3; c++)
             _mm512_storeu_si512(lack[c], look_up64(&tables[c], hue));
+        __m512i max = _mm512_loadu_si512(parts.max);
         NF_UNROLL
-        for (size_t c = 0; c < 3; c++)
+        for (size_t c = 0; c < 3; c++) {
+            vint less[4];
             NF_UNROLL
-        for (size_t part = 0; part < 4; part++) {
-            vreal less = v_fma(weights[part], v_load_bytes(lack[c] + 16 * part), v_set(0.5f));
-            __m128i max = _mm_loadu_si128((const __m128i *)(parts.max + 16 * part));
-            _mm_storeu_si128((__m128i *)(pixels + c * stride + i + 16 * part),
-                             _mm_sub_epi8(max, _mm512_cvtepi32_epi8(vi_from_real(less))));
+            for (size_t part = 0; part < 4; part++)
+                less[part] = vi_from_real(v_fma(weights[part], v_load_bytes(lack[c] + 16 * part), v_set(0.5f)));
+            _mm512_storeu_si512(pixels + c * stride + i, _mm512_sub_epi8(max, pack_bytes64(less)));
         }
     }
 }

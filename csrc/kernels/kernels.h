@@ -176,8 +176,10 @@ typedef struct nf_raster {
     /* hue.c, padded: hue + shift, modulo 256 */                                                                      \
     K(void, shift_hue, (uint8_t * pixels, size_t stride, float shift, size_t n))                                      \
     K(uint64_t, sum_bytes, (const uint8_t *pixels, size_t n)) /* not padded */                                        \
-    /* blur.c, padded: a symmetric filter with weights[0] in the middle, across 2 radius + 1 rows */                  \
-    K(void, blur_columns, (float *out, const uint8_t *const *rows, const float *weights, size_t radius, size_t n))    \
+    /* blur.c, padded */                                                                                              \
+    K(void, bytes_to_floats, (float *out, const uint8_t *in, size_t n))                                               \
+    /* a symmetric filter with weights[0] in the middle, across 2 radius + 1 rows of whole numbers */                 \
+    K(void, blur_columns, (float *out, const float *const *rows, const float *weights, size_t radius, size_t n))      \
     /* the same along a row that has `radius` more values at both ends; rounded to even */                            \
     K(void, blur_row, (uint8_t * out, const float *row, const float *weights, size_t radius, size_t n))               \
     /* planes.c: interleaved channels to planes and back */                                                           \

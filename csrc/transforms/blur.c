@@ -2,6 +2,8 @@
  * gaussian_blur. */
 #include "transform.h"
 
+#include "../core/integers.h"
+
 #include <math.h>
 
 typedef struct blur_arguments {
@@ -26,45 +28,62 @@ static int64_t make_weights(float *weights, int64_t kernel, double sigma) {
     return last;
 }
 
-/* Bytes: weights of both axes, pointers to rows, one row of sums with reflected ends. */
+/* What a blur works with, as places in an array of floats: weights of both axes; the rows that it needs next, `row`
+ * floats apart, row y in place y % count; a row of sums with reflected ends; pointers
+ * to the places of rows -down_radius .. height - 1 + down_radius, reflected. */
+typedef struct layout {
+    size_t across, rows, row, count, sums, around, size;
+} layout;
+
+static layout lay_out(nf_extent size, int64_t kernel_height, int64_t kernel_width) {
+    size_t line = 16, height = (size_t)kernel_height, width = (size_t)kernel_width, pointers = 2; /* 8 bytes each */
+    layout l = {.row = (size_t)nf_round_up(size.width, 16) + line, .count = (size_t)nf_min(kernel_height, size.height)};
+    l.across = (height / 2 + line) / line * line;
+    l.rows = l.across + (width / 2 + line) / line * line;
+    l.sums = l.rows + l.count * l.row;
+    l.around = l.sums + l.row + (width + line) / line * line;
+    l.size = l.around + pointers * ((size_t)size.height + height);
+    return l;
+}
+
 static size_t blur_scratch_size(nf_extent in, int64_t kernel_height, int64_t kernel_width) {
-    size_t height = (size_t)kernel_height, width = (size_t)kernel_width;
-    return (height + width) * sizeof(float) + 64 + height * sizeof(uint8_t *) +
-           ((size_t)in.width + width + 64) * sizeof(float);
+    return lay_out(in, kernel_height, kernel_width).size * sizeof(float);
 }
 
 static int64_t reflect(int64_t i, int64_t n) {
     return i < 0 ? -i : i >= n ? 2 * n - 2 - i : i;
 }
 
-static void blur_plane(uint8_t *out, const uint8_t *in, nf_extent size, const float *down, int64_t down_radius,
-                       const float *across, int64_t across_radius, const uint8_t **rows, float *row) {
-    row += across_radius;
+static void blur_plane(uint8_t *out, const uint8_t *in, nf_extent size, int64_t down_radius, int64_t across_radius,
+                       layout l, float *scratch) {
+    float *row = scratch + l.sums + across_radius, *const *around = (float *const *)(void *)(scratch + l.around);
+    int64_t ready = 0;
     for (int64_t y = 0; y < size.height; y++) {
-        for (int64_t k = -down_radius; k <= down_radius; k++)
-            rows[k + down_radius] = in + reflect(y + k, size.height) * size.width;
-        nf_kernel->blur_columns(row, rows, down, (size_t)down_radius, (size_t)size.width);
+        for (; ready < size.height && ready <= y + down_radius; ready++)
+            nf_kernel->bytes_to_floats(around[down_radius + ready], in + ready * size.width, (size_t)size.width);
+        nf_kernel->blur_columns(row, (const float *const *)around + y, scratch, (size_t)down_radius,
+                                (size_t)size.width);
         for (int64_t k = 1; k <= across_radius; k++) {
             row[-k] = row[k];
             row[size.width - 1 + k] = row[size.width - 1 - k];
         }
         /* writes a few bytes into the next row, which comes after */
-        nf_kernel->blur_row(out + y * size.width, row, across, (size_t)across_radius, (size_t)size.width);
+        nf_kernel->blur_row(out + y * size.width, row, scratch + l.across, (size_t)across_radius, (size_t)size.width);
     }
 }
 
 static void blur(nf_view *view, blur_arguments arguments) {
     nf_view_load(view);
     nf_extent size = {view->height, view->width};
-    float *down = view->scratch, *across = down + (arguments.kernel_height / 2 + 1);
-    int64_t down_radius = make_weights(down, arguments.kernel_height, arguments.sigma_y);
-    int64_t across_radius = make_weights(across, arguments.kernel_width, arguments.sigma_x);
-    size_t used = (size_t)(arguments.kernel_height / 2 + arguments.kernel_width / 2 + 2) * sizeof(float);
-    const uint8_t **rows = (const uint8_t **)((char *)view->scratch + (used + 63) / 64 * 64);
-    float *row = (float *)(rows + arguments.kernel_height);
+    layout l = lay_out(size, arguments.kernel_height, arguments.kernel_width);
+    float *scratch = view->scratch, **around = (float **)(void *)(scratch + l.around);
+    int64_t down_radius = make_weights(scratch, arguments.kernel_height, arguments.sigma_y);
+    int64_t across_radius = make_weights(scratch + l.across, arguments.kernel_width, arguments.sigma_x);
+    for (int64_t i = 0; i < size.height + 2 * down_radius; i++)
+        around[i] = scratch + l.rows + (size_t)reflect(i - down_radius, size.height) % l.count * l.row;
     for (size_t c = 0; c < (size_t)view->channels; c++)
-        blur_plane(view->spare + c * view->stride, view->pixels + c * view->stride, size, down, down_radius, across,
-                   across_radius, rows, row);
+        blur_plane(view->spare + c * view->stride, view->pixels + c * view->stride, size, down_radius, across_radius, l,
+                   scratch);
     nf_view_swap(view, size);
 }
 
