@@ -55,6 +55,31 @@ def stopper(step, how=None):
 # ---- the loop ----
 
 
+def test_more_than_two_views_by_recipes_of_their_own():
+    plain = nf.transforms.SimCLR(8, scale=(1, 1), flip=0, jitter=0, grayscale=0, blur=0, mean=(0.5,), std=(0.25,))
+    augment = nf.transforms.MultiView([AUGMENT.operations, plain.operations, AUGMENT.operations])
+    method, twin = make(), make()
+    history = nf.fit(method, IMAGES, augment, epochs=1, batch_size=16, progress=False)
+    optimizer = nf.AdamW(twin.trained, lr=2e-3, weight_decay=1e-4)
+    steps = len(history["loss"])
+    schedule = nf.cosine_schedule(2e-3, steps, steps // 10)
+    order = train.epoch_order(len(IMAGES), 0, 0)
+    for step in range(steps):
+        indices = order[step * 16 : (step + 1) * 16]
+        views = augment(IMAGES[indices], seed=0, epoch=0, indices=indices)
+        assert views.shape == (3, 16, 8, 8, 1)
+        assert twin.step(views).loss == history["loss"][step]
+        optimizer.step(schedule(step))
+    assert state(method) == state(twin)
+
+
+def test_views_of_several_sizes_are_refused():
+    large, small = (nf.transforms.SimCLR(size, grayscale=0, jitter=0, blur=0) for size in (8, 6))
+    augment = nf.transforms.MultiView([large.operations, small.operations])
+    with pytest.raises(ValueError, match="views must be one array, of views of one size, got a list"):
+        nf.fit(make(), IMAGES, augment, epochs=1, progress=False)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_fit_is_the_loop_written_out(groups):
     method, twin = make(groups=groups), make(groups=groups)

@@ -81,6 +81,17 @@ def test_blends_equal_pillow(function, enhancer, reference):
         np.testing.assert_array_equal(got, reference(image, factor))
 
 
+def test_saturation_beside_whole_numbers():
+    """Factors whose products with differences from the luma are whole numbers, or as near as numbers can be."""
+    rng = np.random.default_rng(9)
+    image = rng.integers(0, 256, (64, 65, 3), np.uint8)
+    for _ in range(60):
+        factor = np.float32(rng.integers(1, 512) / rng.integers(1, 256))
+        for near in (factor, np.nextafter(factor, np.float32(0)), np.nextafter(factor, np.float32(1e6))):
+            got = T.adjust_saturation(image, float(near))
+            np.testing.assert_array_equal(got, twin.adjust_saturation(image, near))
+
+
 def pillow_hue(image, factor):
     hsv = np.array(Image.fromarray(image).convert("HSV"))
     hsv[..., 0] += np.uint8(int(factor * 255) & 255)

@@ -8,6 +8,8 @@ import numpy as np
 
 INTERPOLATIONS = {"bilinear": 0, "bicubic": 1, "nearest": 2}
 PADDING_MODES = {"constant": 0, "edge": 1, "reflect": 2, "symmetric": 3}
+BYTES = np.arange(256, dtype=np.uint8)
+BYTES.flags.writeable = False
 
 
 class Frozen:
@@ -20,6 +22,8 @@ class Frozen:
 
 
 def integer(value, name, least=-(2**31), below=2**31) -> int:
+    if type(value) is int and least <= value < below:
+        return value
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
@@ -53,8 +57,8 @@ def range_of(value, name) -> tuple[float, float]:
     return number(value[0], name), number(value[1], name)
 
 
-def box_of(top, left, height, width) -> list[int]:
-    return [integer(v, n) for v, n in ((top, "top"), (left, "left"), (height, "height"), (width, "width"))]
+def box_of(top, left, height, width) -> tuple[int, int, int, int]:
+    return integer(top, "top"), integer(left, "left"), integer(height, "height"), integer(width, "width")
 
 
 def as_images(image) -> np.ndarray:
@@ -113,6 +117,8 @@ def padding_of(padding, mode) -> tuple[int, int, int, int, int]:
 
 def fill_of(value, name="fill") -> np.ndarray:
     """The colour of pixels that have none: one number, or one per channel."""
+    if type(value) is int and 0 <= value < 256:
+        return BYTES[value : value + 1]
     values = value if isinstance(value, (tuple, list, np.ndarray)) else (value,)
     return np.array([integer(one, name, 0, 256) for one in values], np.uint8)
 

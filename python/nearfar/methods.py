@@ -132,6 +132,8 @@ class SimCLR:
         FloatingPointError
             If features, embeddings or their gradients are not finite: training has diverged.
         """
+        if not isinstance(views, np.ndarray):
+            raise ValueError(f"views must be one array, of views of one size, got a {type(views).__name__}")
         if views.ndim != 5 or len(views) < 2:
             raise ValueError(f"views must be (V, N, H, W, C) with V >= 2, got shape {views.shape}")
         count, samples = views.shape[:2]

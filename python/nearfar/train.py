@@ -72,8 +72,9 @@ def fit(
     images : array of uint8, (N, H, W, C)
         Only the rows of a batch are touched at a time, so it may be a memory-mapped file.
     augment : recipe
-        ``augment(images, seed=, epoch=, indices=)`` gives float32 views (V, N, h, w, C): one of `nearfar.transforms`,
-        or a function of your own. It becomes ``method.augment``.
+        ``augment(images, seed=, epoch=, indices=)`` gives V >= 2 float32 views (V, N, h, w, C): one of
+        `nearfar.transforms` whose views have one size (`MultiView` makes each by a recipe of its own), or a function of
+        your own. It becomes ``method.augment``.
     epochs : int
         >= 1.
     batch_size : int
