@@ -232,6 +232,14 @@ def test_golden_views():
     ]
 
 
+def test_golden_views_of_other_operations():
+    moves = [T.RandomPerspective(0.5, 1.0), T.RandomPerspective(0.5, 1.0, "nearest"), T.RandomCrop(28, 2, fill=9)]
+    colors = [T.ColorJitter(0.4, 0.4, 0.4, 0.1), T.Sharpness(2.0, 1.0), T.Solarize(150.0, 1.0), T.Autocontrast(1.0)]
+    deep_images = np.random.default_rng(32).integers(0, 65536, (4, 33, 40, 3), np.uint16)
+    views = T.Recipe([*moves, *colors])(deep_images, seed=5)
+    assert hashlib.sha256(views.tobytes()).hexdigest()[:16] == "7d92be8b0f486e69"
+
+
 def test_other_lists_of_operations():
     images = images_of(np.float32)
     same = T.Normalize(0.0, 1.0)
