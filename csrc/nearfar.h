@@ -895,8 +895,11 @@ nf_status nf_recipe_sample(void *records, const nf_recipe *recipe, const nf_imag
 /* Makes the views that records describe, in an array of the given type and layout. Records are checked: those that were
  * not drawn for these images are errors if they can't be carried out. All views must have the same size.
  *
- * Images of uint16_t or float can be cropped and resized by bilinear or bicubic filters, flipped from left to right,
- * and normalised to float views: all in single precision, nothing rounded on the way. Float pixels must be finite. */
+ * Images of uint16_t or float become float views, all in single precision, nothing rounded on the way: by the same
+ * draws and geometry as bytes, and the formulas of torchvision's transforms of float tensors; white is 65535 or 1, and
+ * fills and thresholds, 0..255, are scaled to that. Results of brightness, contrast, saturation, hue, sharpness,
+ * autocontrast and noise are clamped to black and white, others are not. NF_POSTERIZE, NF_EQUALIZE and NF_PILLOW_BLUR
+ * need bytes. Float pixels must be finite. */
 nf_status nf_recipe_apply(void *views, nf_view_type type, nf_view_layout layout, const nf_recipe *recipe,
                           const nf_image *images, const void *records, int64_t count);
 

@@ -100,9 +100,13 @@ static nf_status check_draw(const void *record, const nf_transform *transform, n
     return check_arguments(record);
 }
 
+nf_map nf_affine_map(const nf_affine_draw *a, nf_extent in) {
+    return inverse_map(a, (double)in.width * 0.5, (double)in.height * 0.5);
+}
+
 static void apply(nf_view *view, const nf_transform *transform, const void *record) {
-    nf_map map = inverse_map(record, (double)view->width * 0.5, (double)view->height * 0.5);
-    nf_view_warp(view, (nf_extent){view->height, view->width}, map, transform->affine.interpolation,
+    nf_extent size = {view->height, view->width};
+    nf_view_warp(view, size, nf_affine_map(record, size), transform->affine.interpolation,
                  (nf_fill){transform->affine.fill.values, transform->affine.fill.count});
 }
 

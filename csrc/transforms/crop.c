@@ -246,7 +246,7 @@ const nf_transform_type nf_crop_type = {.draw_size = sizeof(nf_box),
 
 /* ---- In a recipe: all of the image, resized ---- */
 
-static nf_extent resized(const nf_transform *transform, nf_extent in) {
+nf_extent nf_resized_extent(const nf_transform *transform, nf_extent in) {
     int64_t height = transform->resize.height, width = transform->resize.width;
     if (width > 0)
         return (nf_extent){height, width};
@@ -262,17 +262,17 @@ static nf_status check_resize(const nf_transform *transform) {
 
 static nf_status plan_resize(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
     (void)channels;
-    *out = resized(transform, in);
+    *out = nf_resized_extent(transform, in);
     return nf_check_size(out->height, out->width, "the resized image");
 }
 
 static size_t resize_scratch_size(const nf_transform *transform, nf_extent in, int64_t channels) {
-    return nf_crop_scratch_size(in, channels, resized(transform, in));
+    return nf_crop_scratch_size(in, channels, nf_resized_extent(transform, in));
 }
 
 static void apply_resize(nf_view *view, const nf_transform *transform, const void *record) {
     (void)record;
-    nf_extent in = {view->height, view->width}, out = resized(transform, in);
+    nf_extent in = {view->height, view->width}, out = nf_resized_extent(transform, in);
     nf_box all = {.height = (int32_t)in.height, .width = (int32_t)in.width};
     nf_view_crop(view, all, out, transform->resize.interpolation, false);
 }

@@ -1,39 +1,56 @@
-/* Images with more than 8 bits a value, in single precision from the first operation to the last: nothing is rounded
- * between them. Plain loops, compiled once, so that all instruction sets give the same bits. */
+/* Runs recipes on images with more than 8 bits a value. */
 #include "deep.h"
-
-#include "../kernels/filter.h"
+#include "transform.h"
 
 #include <stdatomic.h>
 #include <string.h>
 
 static const float LARGEST = 1e30f; /* leaves room for the filters and for 1 / std */
 
+/* What works on these images, and the names of what does not. */
+static const struct {
+    nf_deep_operation *apply;
+    nf_deep_scratch_size *scratch_size; /* NULL: none */
+    const char *name;
+} OPERATIONS[] = {
+    [NF_RANDOM_RESIZED_CROP] = {nf_deep_crop, nf_deep_crop_scratch, NULL},
+    [NF_HORIZONTAL_FLIP] = {nf_deep_flip, NULL, NULL},
+    [NF_COLOR_JITTER] = {nf_deep_jitter, NULL, NULL},
+    [NF_GRAYSCALE] = {nf_deep_grayscale, NULL, NULL},
+    [NF_GAUSSIAN_BLUR] = {nf_deep_blur, nf_deep_blur_scratch, NULL},
+    [NF_SOLARIZE] = {nf_deep_solarize, NULL, NULL},
+    [NF_POSTERIZE] = {NULL, NULL, "Posterize"},
+    [NF_INVERT] = {nf_deep_invert, NULL, NULL},
+    [NF_AUTOCONTRAST] = {nf_deep_autocontrast, NULL, NULL},
+    [NF_EQUALIZE] = {NULL, NULL, "Equalize"},
+    [NF_SHARPNESS] = {nf_deep_sharpen, NULL, NULL},
+    [NF_PILLOW_BLUR] = {NULL, NULL, "PillowGaussianBlur"},
+    [NF_GAUSSIAN_NOISE] = {nf_deep_noise, NULL, NULL},
+    [NF_CUTOUT] = {nf_deep_cutout, NULL, NULL},
+    [NF_JIGSAW] = {nf_deep_jigsaw, NULL, NULL},
+    [NF_VERTICAL_FLIP] = {nf_deep_vertical_flip, NULL, NULL},
+    [NF_RANDOM_ROTATION] = {nf_deep_rotate, nf_deep_warp_scratch, NULL},
+    [NF_RANDOM_AFFINE] = {nf_deep_affine, nf_deep_warp_scratch, NULL},
+    [NF_RANDOM_PERSPECTIVE] = {nf_deep_perspective, nf_deep_warp_scratch, NULL},
+    [NF_RANDOM_CROP] = {nf_deep_random_crop, NULL, NULL},
+    [NF_RANDOM_ERASING] = {nf_deep_erase, NULL, NULL},
+    [NF_RESIZE] = {nf_deep_resize, nf_deep_resize_scratch, NULL},
+    [NF_CENTER_CROP] = {nf_deep_center_crop, NULL, NULL},
+};
+
 nf_status nf_deep_check(const nf_recipe *recipe) {
     for (int64_t i = 0; i < recipe->count; i++) {
-        const nf_transform *transform = &recipe->transforms[i];
-        bool filtered = transform->kind == NF_RANDOM_RESIZED_CROP &&
-                        (transform->crop.interpolation == NF_BILINEAR || transform->crop.interpolation == NF_BICUBIC);
-        if (!filtered && transform->kind != NF_HORIZONTAL_FLIP)
-            return nf_fail(NF_BAD_VALUE, "images of uint16 or float32 can be cropped (bilinear or bicubic), flipped "
-                                         "from left to right and normalised; all else needs uint8");
+        nf_transform_kind kind = recipe->transforms[i].kind;
+        if (!OPERATIONS[kind].apply)
+            return nf_fail(NF_BAD_VALUE, "%s needs uint8 images, got %s", OPERATIONS[kind].name,
+                           recipe->pixel_type == NF_PIXEL_SHORT ? "uint16" : "float32");
     }
     return NF_OK;
 }
 
 /* ---- One view ---- */
 
-typedef struct deep_view {
-    const void *source; /* the caller's image, while nothing is in `pixels` */
-    nf_pixel_type type;
-    float *pixels, *spare; /* interleaved */
-    float *row, *middle;   /* one row of a box; its rows after the pass across */
-    float *weights;
-    int64_t *starts, *counts;
-    int64_t height, width, channels;
-} deep_view;
-
-static void read_pixels(float *out, const deep_view *view, int64_t first, int64_t n) {
+void nf_deep_read(float *out, const nf_deep_view *view, int64_t first, int64_t n) {
     if (!view->source)
         memcpy(out, view->pixels + first, (size_t)n * sizeof *out);
     else if (view->type == NF_PIXEL_FLOAT)
@@ -43,93 +60,28 @@ static void read_pixels(float *out, const deep_view *view, int64_t first, int64_
             out[i] = ((const uint16_t *)view->source)[first + i];
 }
 
-static void load(deep_view *view) {
+void nf_deep_load(nf_deep_view *view) {
     if (!view->source)
         return;
-    read_pixels(view->pixels, view, 0, view->height * view->width * view->channels);
+    nf_deep_read(view->pixels, view, 0, view->height * view->width * view->channels);
     view->source = NULL;
 }
 
-/* Weights of `out` outputs from `in` inputs, `most` apart. */
-static void make_weights(deep_view *view, int64_t in, int64_t out, int64_t most, nf_interpolation interpolation) {
-    double scale = (double)in / (double)out, widening = scale < 1 ? 1 : scale;
-    double support = nf_filter_support(interpolation) * widening;
-    for (int64_t i = 0; i < out; i++) {
-        double center = ((double)i + 0.5) * scale, sum = 0;
-        int64_t first = (int64_t)(center - support + 0.5), last = (int64_t)(center + support + 0.5);
-        first = first < 0 ? 0 : first;
-        last = last > in ? in : last;
-        for (int64_t k = first; k < last; k++)
-            sum += nf_filter(interpolation, ((double)k - center + 0.5) / widening);
-        for (int64_t k = first; k < last; k++)
-            view->weights[i * most + k - first] =
-                (float)(nf_filter(interpolation, ((double)k - center + 0.5) / widening) / sum);
-        view->starts[i] = first;
-        view->counts[i] = last - first;
-    }
-}
-
-static void pass_across(float *out, const deep_view *view, int64_t width, int64_t most) {
-    int64_t channels = view->channels;
-    for (int64_t x = 0; x < width; x++)
-        for (int64_t c = 0; c < channels; c++) {
-            const float *in = view->row + view->starts[x] * channels + c, *weights = view->weights + x * most;
-            float sum = 0;
-            for (int64_t k = 0; k < view->counts[x]; k++)
-                sum += weights[k] * in[k * channels];
-            out[x * channels + c] = sum;
-        }
-}
-
-static void pass_down(float *out, const deep_view *view, int64_t height, int64_t row, int64_t most) {
-    for (int64_t y = 0; y < height; y++, out += row) {
-        memset(out, 0, (size_t)row * sizeof *out);
-        for (int64_t k = 0; k < view->counts[y]; k++) {
-            float weight = view->weights[y * most + k];
-            const float *in = view->middle + (view->starts[y] + k) * row;
-            for (int64_t i = 0; i < row; i++)
-                out[i] += weight * in[i];
-        }
-    }
-}
-
-static void crop(deep_view *view, nf_box box, const nf_transform *transform) {
-    int64_t height = transform->crop.height, width = transform->crop.width, channels = view->channels;
-    nf_interpolation interpolation = transform->crop.interpolation;
-    int support = nf_filter_support(interpolation);
-    int64_t most = (int64_t)nf_filter_taps(box.width, width, support);
-    make_weights(view, box.width, width, most, interpolation);
-    for (int64_t y = 0; y < box.height; y++) {
-        read_pixels(view->row, view, ((box.top + y) * view->width + box.left) * channels, box.width * channels);
-        pass_across(view->middle + y * width * channels, view, width, most);
-    }
-    most = (int64_t)nf_filter_taps(box.height, height, support);
-    make_weights(view, box.height, height, most, interpolation);
-    pass_down(view->spare, view, height, width * channels, most);
+void nf_deep_swap(nf_deep_view *view, nf_extent size) {
     float *pixels = view->spare;
     view->spare = view->pixels;
     view->pixels = pixels;
     view->source = NULL;
-    view->height = height;
-    view->width = width;
+    view->height = size.height;
+    view->width = size.width;
 }
 
-static void flip(deep_view *view) {
-    load(view);
-    int64_t channels = view->channels;
-    for (int64_t y = 0; y < view->height; y++) {
-        float *left = view->pixels + y * view->width * channels, *right = left + (view->width - 1) * channels;
-        for (; left < right; left += channels, right -= channels)
-            for (int64_t c = 0; c < channels; c++) {
-                float value = left[c];
-                left[c] = right[c];
-                right[c] = value;
-            }
-    }
+float nf_deep_color(const nf_deep_view *view, const nf_colors *colors, int64_t channel) {
+    return (float)((double)colors->values[colors->count == 1 ? 0 : channel] / 255 * (double)view->white);
 }
 
-static void store(float *out, deep_view *view, const nf_deep_job *job) {
-    load(view);
+static void store(float *out, nf_deep_view *view, const nf_deep_job *job) {
+    nf_deep_load(view);
     int64_t n = view->height * view->width, channels = view->channels;
     for (int64_t c = 0; c < channels; c++) {
         int64_t step = job->layout == NF_VIEW_NHWC ? channels : 1;
@@ -141,38 +93,41 @@ static void store(float *out, deep_view *view, const nf_deep_job *job) {
 
 /* ---- All views ---- */
 
-typedef struct deep_sizes { /* the most numbers that a view needs of each kind */
-    size_t pixels, row, middle, weights, outputs;
+typedef struct deep_sizes { /* the most that a view needs: floats of pixels, bytes of scratch */
+    size_t pixels, scratch;
 } deep_sizes;
 
 static size_t larger(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
-static void measure(deep_sizes *sizes, const nf_recipe *recipe, nf_extent in) {
+/* Crops and resizes that come first read the caller's image, row by row. */
+static bool reads_source(const nf_recipe *recipe) {
+    nf_transform_kind first = recipe->count ? recipe->transforms[0].kind : NF_HORIZONTAL_FLIP;
+    return first == NF_RANDOM_RESIZED_CROP || first == NF_RESIZE || first == NF_RANDOM_CROP || first == NF_CENTER_CROP;
+}
+
+static nf_status measure(deep_sizes *sizes, const nf_recipe *recipe, nf_extent in) {
     size_t channels = (size_t)recipe->channels;
-    bool loaded = recipe->count == 0 || recipe->transforms[0].kind != NF_RANDOM_RESIZED_CROP;
-    if (loaded)
-        sizes->pixels = larger(sizes->pixels, (size_t)in.height * (size_t)in.width * channels);
-    for (int64_t i = 0; i < recipe->count; i++) {
+    for (int64_t i = 0; i <= recipe->count; i++) {
+        if (i > 0 || !reads_source(recipe))
+            sizes->pixels = larger(sizes->pixels, (size_t)in.height * (size_t)in.width * channels);
+        if (i == recipe->count)
+            break;
         const nf_transform *transform = &recipe->transforms[i];
-        if (transform->kind != NF_RANDOM_RESIZED_CROP)
-            continue;
-        nf_extent out = {transform->crop.height, transform->crop.width};
-        int support = nf_filter_support(transform->crop.interpolation);
-        sizes->pixels = larger(sizes->pixels, (size_t)out.height * (size_t)out.width * channels);
-        sizes->row = larger(sizes->row, (size_t)in.width * channels);
-        sizes->middle = larger(sizes->middle, (size_t)in.height * (size_t)out.width * channels);
-        sizes->weights = larger(sizes->weights, (size_t)out.width * nf_filter_taps(in.width, out.width, support));
-        sizes->weights = larger(sizes->weights, (size_t)out.height * nf_filter_taps(in.height, out.height, support));
-        sizes->outputs = larger(sizes->outputs, (size_t)larger((size_t)out.height, (size_t)out.width));
-        in = out;
+        nf_deep_scratch_size *scratch_size = OPERATIONS[transform->kind].scratch_size;
+        if (scratch_size)
+            sizes->scratch = larger(sizes->scratch, scratch_size(transform, in, recipe->channels));
+        const nf_transform_type *type = nf_transform_type_of(transform->kind);
+        if (type->plan)
+            NF_TRY(type->plan(&in, transform, in, recipe->channels));
     }
+    return NF_OK;
 }
 
 typedef struct deep_run {
     const nf_deep_job *job;
-    deep_view views[NF_MAX_THREADS];
+    nf_deep_view views[NF_MAX_THREADS];
     atomic_llong bad; /* the first image that is not finite, or `count` */
 } deep_run;
 
@@ -195,20 +150,15 @@ static void make_view(void *context, int64_t task, int worker) {
     const nf_deep_job *job = run->job;
     const nf_recipe *recipe = job->recipe;
     int64_t n = task / recipe->views, index = task % recipe->views * job->count + n;
-    deep_view *view = &run->views[worker];
+    nf_deep_view *view = &run->views[worker];
     view->source = job->images[n].pixels;
     view->height = job->images[n].height;
     view->width = job->images[n].width;
     const char *record = job->records + (size_t)index * job->record_size;
     for (int64_t i = 0; i < recipe->count; i++) {
-        if (recipe->transforms[i].kind == NF_RANDOM_RESIZED_CROP) {
-            crop(view, *(const nf_box *)record, &recipe->transforms[i]);
-            record += sizeof(nf_box);
-        } else {
-            if (((const nf_switch *)record)->applied)
-                flip(view);
-            record += sizeof(nf_switch);
-        }
+        nf_transform_kind kind = recipe->transforms[i].kind;
+        OPERATIONS[kind].apply(view, &recipe->transforms[i], record);
+        record += nf_transform_type_of(kind)->draw_size;
     }
     store(job->out + index * view->height * view->width * recipe->channels, view, job);
 }
@@ -217,27 +167,24 @@ static nf_status make_views(deep_run *run) {
     const nf_deep_job *job = run->job;
     deep_sizes s = {0};
     for (int64_t n = 0; n < job->count; n++)
-        measure(&s, job->recipe, (nf_extent){job->images[n].height, job->images[n].width});
+        NF_TRY(measure(&s, job->recipe, (nf_extent){job->images[n].height, job->images[n].width}));
+    if (s.pixels > PTRDIFF_MAX / 32 / NF_MAX_THREADS || s.scratch > PTRDIFF_MAX / 4 / NF_MAX_THREADS)
+        return nf_fail(NF_NO_MEMORY, "out of memory: the images are too large");
     int64_t tasks = job->recipe->views * job->count;
     int workers = nf_workers(tasks);
-    size_t floats = 2 * s.pixels + s.row + s.middle + s.weights, bytes = floats * sizeof(float);
-    bytes = (bytes + 7) / 8 * 8 + 2 * s.outputs * sizeof(int64_t);
-    if (floats > PTRDIFF_MAX / 16 / NF_MAX_THREADS)
-        return nf_fail(NF_NO_MEMORY, "out of memory: the images are too large");
+    size_t scratch = (s.scratch + 63) / 64 * 64, pixels = (s.pixels + 15) / 16 * 16;
+    size_t bytes = scratch + 2 * pixels * sizeof(float);
     void *memory;
     NF_TRY(nf_alloc(&memory, bytes * (size_t)workers));
     for (int i = 0; i < workers; i++) {
         char *own = (char *)memory + bytes * (size_t)i;
-        float *numbers = (float *)(own + 2 * s.outputs * sizeof(int64_t));
-        run->views[i] = (deep_view){.type = job->recipe->pixel_type,
-                                    .channels = job->recipe->channels,
-                                    .starts = (int64_t *)own,
-                                    .counts = (int64_t *)own + s.outputs,
-                                    .pixels = numbers,
-                                    .spare = numbers + s.pixels,
-                                    .row = numbers + 2 * s.pixels,
-                                    .middle = numbers + 2 * s.pixels + s.row,
-                                    .weights = numbers + 2 * s.pixels + s.row + s.middle};
+        float *planes = (float *)(own + scratch);
+        run->views[i] = (nf_deep_view){.type = job->recipe->pixel_type,
+                                       .channels = job->recipe->channels,
+                                       .white = job->white,
+                                       .scratch = own,
+                                       .pixels = planes,
+                                       .spare = planes + pixels};
     }
     nf_status status = nf_parallel(make_view, run, tasks, workers);
     nf_free(memory);

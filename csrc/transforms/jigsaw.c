@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* `pixel`: bytes of a pixel. */
-static void permute(uint8_t *out, const uint8_t *in, nf_extent size, size_t pixel, const uint8_t *order, size_t grid) {
+void nf_permute_tiles(uint8_t *out, const uint8_t *in, nf_extent size, size_t pixel, const uint8_t *order,
+                      size_t grid) {
     size_t row = (size_t)size.width * pixel, tile_width = row / grid, tile_height = (size_t)size.height / grid;
     for (size_t y = 0; y < grid * tile_height; y++)
         for (size_t column = 0; column < grid; column++) {
@@ -54,8 +54,8 @@ static void jigsaw_one(void *context, int64_t task, int worker) {
     const map *job = context;
     nf_extent size = {job->shape.height, job->shape.width};
     int64_t bytes = size.height * size.width * job->shape.channels;
-    permute(job->out + task * bytes, job->images + task * bytes, size, (size_t)job->shape.channels, job->order,
-            (size_t)job->grid);
+    nf_permute_tiles(job->out + task * bytes, job->images + task * bytes, size, (size_t)job->shape.channels, job->order,
+                     (size_t)job->grid);
 }
 
 nf_status nf_jigsaw(uint8_t *out, const uint8_t *images, nf_images shape, const uint8_t *order, int64_t grid) {
@@ -109,8 +109,8 @@ static void apply(nf_view *view, const nf_transform *transform, const void *reco
     nf_view_load(view);
     nf_extent size = {view->height, view->width};
     for (size_t c = 0; c < (size_t)view->channels; c++)
-        permute(view->spare + c * view->stride, view->pixels + c * view->stride, size, 1, drawn->order,
-                (size_t)transform->jigsaw.grid);
+        nf_permute_tiles(view->spare + c * view->stride, view->pixels + c * view->stride, size, 1, drawn->order,
+                         (size_t)transform->jigsaw.grid);
     nf_view_swap(view, size);
 }
 

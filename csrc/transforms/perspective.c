@@ -121,7 +121,7 @@ static void corners(double points[8], nf_extent in) {
     }
 }
 
-static nf_status map_of(nf_map *map, const nf_perspective_draw *drawn, nf_extent in) {
+nf_status nf_perspective_map(nf_map *map, const nf_perspective_draw *drawn, nf_extent in) {
     double starts[8], ends[8];
     corners(starts, in);
     for (int i = 0; i < 8; i++)
@@ -146,7 +146,7 @@ static void draw(void *record, const nf_transform *transform, nf_extent in, nf_r
     nf_map map;
     for (int attempt = 0; drawn->applied && attempt < 10; attempt++) {
         draw_corners(drawn->endpoints, transform->perspective.distortion_scale, in, random);
-        if (map_of(&map, drawn, in) == NF_OK)
+        if (nf_perspective_map(&map, drawn, in) == NF_OK)
             return;
     }
     draw_corners(drawn->endpoints, 0, in, random); /* the image's own */
@@ -156,14 +156,14 @@ static nf_status check_draw(const void *record, const nf_transform *transform, n
     (void)transform;
     const nf_perspective_draw *drawn = record;
     nf_map map;
-    return drawn->applied ? map_of(&map, drawn, in) : NF_OK;
+    return drawn->applied ? nf_perspective_map(&map, drawn, in) : NF_OK;
 }
 
 static void apply(nf_view *view, const nf_transform *transform, const void *record) {
     const nf_perspective_draw *drawn = record;
     nf_extent size = {view->height, view->width};
     nf_map map;
-    if (drawn->applied && map_of(&map, drawn, size) == NF_OK)
+    if (drawn->applied && nf_perspective_map(&map, drawn, size) == NF_OK)
         nf_view_warp(view, size, map, transform->perspective.interpolation,
                      (nf_fill){transform->perspective.fill.values, transform->perspective.fill.count});
 }

@@ -84,6 +84,10 @@ nf_status nf_transform_check(const nf_transform *transform) {
     return TYPES[transform->kind]->check(transform);
 }
 
+const nf_transform_type *nf_transform_type_of(nf_transform_kind kind) {
+    return TYPES[kind];
+}
+
 static nf_status check_recipe(const nf_recipe *recipe) {
     if (recipe->count < 0 || recipe->count > NF_MAX_TRANSFORMS)
         return nf_fail(NF_BAD_VALUE, "a recipe may have up to %d operations, got %lld", NF_MAX_TRANSFORMS,
@@ -299,7 +303,7 @@ static nf_status apply_all(apply_job *job, nf_extent room, size_t scratch_size) 
             NF_TRY(check_record(job, view, n));
     if (recipe->pixel_type != NF_PIXEL_BYTE)
         return nf_deep_apply(&(nf_deep_job){job->out, job->layout, recipe, job->images, job->records, job->record_size,
-                                            job->count, job->scale, job->offset});
+                                            job->count, (float)FULL[recipe->pixel_type], job->scale, job->offset});
     int workers = nf_workers(recipe->views * job->count);
     void *memory;
     NF_TRY(nf_views_alloc(job->views, &memory, workers, room, recipe->channels, scratch_size));

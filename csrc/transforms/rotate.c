@@ -171,6 +171,12 @@ static nf_status check_draw(const void *record, const nf_transform *transform, n
     return check_angle(((const nf_rotation_draw *)record)->angle);
 }
 
+int nf_rotation_map(nf_map *map, double angle, nf_extent in) {
+    plan made = make_plan(in, 1, angle, false, NULL);
+    *map = made.map;
+    return made.turns.count;
+}
+
 static void apply(nf_view *view, const nf_transform *transform, const void *record) {
     nf_extent size = {view->height, view->width};
     plan made = make_plan(size, view->channels, ((const nf_rotation_draw *)record)->angle, false, NULL);

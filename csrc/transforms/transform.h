@@ -25,6 +25,9 @@ extern const nf_transform_type nf_cutout_type, nf_jigsaw_type;
 extern const nf_transform_type nf_vertical_flip_type, nf_rotation_type, nf_affine_type, nf_perspective_type;
 extern const nf_transform_type nf_random_crop_type, nf_erasing_type, nf_resize_type, nf_center_crop_type;
 
+/* The type of a kind that nf_transform_check accepts. */
+const nf_transform_type *nf_transform_type_of(nf_transform_kind kind);
+
 /* Parts of the types. */
 nf_status nf_check_range(nf_range range, const char *name, double least, double most);
 nf_status nf_check_probability(const nf_transform *transform);
@@ -45,6 +48,11 @@ void nf_view_brightness(nf_view *view, double factor);
 void nf_view_contrast(nf_view *view, double factor);
 void nf_view_saturation(nf_view *view, double factor);
 void nf_view_hue(nf_view *view, double factor);
+/* `pixel`: bytes of a pixel. */
+void nf_permute_tiles(uint8_t *out, const uint8_t *in, nf_extent size, size_t pixel, const uint8_t *order, size_t grid);
+nf_extent nf_resized_extent(const nf_transform *transform, nf_extent in); /* of an NF_RESIZE */
+nf_box nf_center_box(const nf_transform *transform, nf_extent in);        /* of an NF_CENTER_CROP */
+int64_t nf_padding_place(int64_t i, int64_t n, nf_padding_mode mode); /* the pixel at place i, -1: the fill's value */
 nf_status nf_check_factor(double factor, const char *name);
 nf_status nf_check_hue(double factor);
 nf_status nf_check_color(nf_images shape, const char *operation);

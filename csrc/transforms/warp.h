@@ -36,6 +36,11 @@ nf_status nf_warp_images(uint8_t *out, nf_extent size, const uint8_t *images, nf
                          nf_interpolation interpolation, nf_fill fill);
 void nf_view_warp(nf_view *view, nf_extent size, nf_map map, nf_interpolation interpolation, nf_fill fill);
 
+/* The maps that recipes' draws stand for. A rotation returns how many quarter turns it is, or -1 and a map. */
+int nf_rotation_map(nf_map *map, double angle, nf_extent in);
+nf_map nf_affine_map(const nf_affine_draw *drawn, nf_extent in);
+nf_status nf_perspective_map(nf_map *map, const nf_perspective_draw *drawn, nf_extent in);
+
 nf_status nf_check_warp_images(int64_t height, int64_t width, int64_t channels);
 nf_status nf_check_interpolation(nf_interpolation interpolation);
 nf_status nf_check_center(const double *center); /* (x, y), or NULL: the middle */

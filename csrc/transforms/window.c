@@ -15,8 +15,7 @@ typedef struct window {
     nf_fill fill;
 } window;
 
-/* The pixel 0 .. n - 1 that stands at place i, or -1 for one that has the fill's value. */
-static int64_t place(int64_t i, int64_t n, nf_padding_mode mode) {
+int64_t nf_padding_place(int64_t i, int64_t n, nf_padding_mode mode) {
     if (i >= 0 && i < n)
         return i;
     if (mode == NF_PAD_CONSTANT)
@@ -38,10 +37,10 @@ static void side_rows(uint8_t *out, const uint8_t *image, const window *w, int64
     for (int64_t x = begin; x < end; x += SOME) {
         int64_t some = nf_min(SOME, end - x);
         for (int64_t i = 0; i < some; i++)
-            columns[i] = (int32_t)place(w->left + x + i, w->in.width, w->mode);
+            columns[i] = (int32_t)nf_padding_place(w->left + x + i, w->in.width, w->mode);
         uint8_t *to = out + x * channels;
         for (int64_t y = first_row; y < first_row + count; y++, to += w->out.width * channels) {
-            int64_t from = place(w->top + y, w->in.height, w->mode);
+            int64_t from = nf_padding_place(w->top + y, w->in.height, w->mode);
             if (w->mode == NF_PAD_CONSTANT)
                 nf_fill_pixels(to, w->fill, channels, some);
             else
@@ -58,7 +57,7 @@ static void window_rows(uint8_t *out, const uint8_t *image, int64_t begin, int64
     side_rows(out, image, w, begin, count, 0, first);
     side_rows(out, image, w, begin, count, last, w->out.width);
     for (int64_t y = begin; y < begin + count; y++, out += size) {
-        int64_t from = place(w->top + y, w->in.height, w->mode);
+        int64_t from = nf_padding_place(w->top + y, w->in.height, w->mode);
         if (from < 0)
             nf_fill_pixels(out, w->fill, w->channels, w->out.width);
         else
@@ -188,11 +187,17 @@ const nf_transform_type nf_random_crop_type = {.draw_size = sizeof(nf_place),
 
 /* ---- In a recipe: the window in the middle ---- */
 
+nf_box nf_center_box(const nf_transform *transform, nf_extent in) {
+    int64_t height = transform->window.height, width = transform->window.width;
+    /* halves are rounded to even, as torchvision does */
+    return (nf_box){(int32_t)rint((double)(in.height - height) / 2), (int32_t)rint((double)(in.width - width) / 2),
+                    (int32_t)height, (int32_t)width};
+}
+
 static void apply_center(nf_view *view, const nf_transform *transform, const void *record) {
     (void)record;
-    /* halves are rounded to even, as torchvision does */
-    apply_window(view, transform, (int64_t)rint((double)(view->height - transform->window.height) / 2),
-                 (int64_t)rint((double)(view->width - transform->window.width) / 2));
+    nf_box box = nf_center_box(transform, (nf_extent){view->height, view->width});
+    apply_window(view, transform, box.top, box.left);
 }
 
 const nf_transform_type nf_center_crop_type = {.draw_size = 0,

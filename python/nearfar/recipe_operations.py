@@ -245,7 +245,7 @@ class Solarize(Operation):
 
 @dataclass(frozen=True)
 class Normalize(Frozen):
-    """(x / 255 - mean) / std: the last step of a recipe.
+    """(x / 255 - mean) / std: the last step of a recipe. 65535 takes 255's place for uint16 images, 1 for float32.
 
     Numbers, or one number per channel. By default the means and standard deviations of ImageNet for three channels, and
     0.5 and 0.5 (values in -1..1) for other numbers of channels.

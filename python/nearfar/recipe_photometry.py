@@ -13,7 +13,7 @@ from nearfar.recipe_operations import SWITCH, Operation, Range, struct
 class Posterize(Operation):
     """Only the upper `bits` bits (0..8) of values kept, with probability `p`. Draws `posterize`: applied.
 
-    Source: torchvision, `RandomPosterize`.
+    Of uint8 images only. Source: torchvision, `RandomPosterize`.
     """
 
     bits: int = 4
@@ -74,7 +74,7 @@ class Autocontrast(Operation):
 class Equalize(Operation):
     """Each channel's histogram flattened, as by `equalize`, with probability `p`. Draws `equalize`: applied.
 
-    Source: torchvision, `RandomEqualize`.
+    Of uint8 images only. Source: torchvision, `RandomEqualize`.
     """
 
     p: float = 0.5
@@ -125,7 +125,8 @@ class Sharpness(Operation):
 class PillowGaussianBlur(Operation):
     """Pillow's Gaussian blur of random `radius` (standard deviation in pixels, uniform), with probability `p`.
 
-    What the recipes of MoCo v2, SwAV and DINO use in their authors' code, in place of torchvision's `GaussianBlur`.
+    What the recipes of MoCo v2, SwAV and DINO use in their authors' code, in place of torchvision's `GaussianBlur`. Of
+    uint8 images only.
 
     Draws `pillow_blur`: radius, applied.
     """

@@ -80,8 +80,9 @@ class Runs(Frozen):
         ----------
         images : uint8 array (N, H, W, C) or (N, H, W), or a list of uint8 arrays (H, W, C) or (H, W) of any sizes
             A memory-mapped file is read where the views need it, and not copied. Arrays of uint16 (0..65535) or of
-            float32 (finite; 0..1 is what mean and std are for) can be cropped, flipped from left to right and
-            normalised, but nothing else: all in float32, with nothing rounded on the way.
+            float32 (finite; 0..1 is what mean and std are for) go the same ways, by torchvision's formulas for float
+            tensors: all in float32, with nothing rounded on the way; numbers of operations in 0..255 (fill, value,
+            threshold) are scaled to 65535 or 1. Posterize, Equalize and PillowGaussianBlur need uint8.
         seed : int
             0..2^64 - 1
         epoch : int
@@ -94,7 +95,7 @@ class Runs(Frozen):
         layout : {"nhwc", "nchw"}
             Channels last, or first as torch has them.
         dtype : {float32, uint8}
-            float32: normalised. uint8: 0..255, not normalised.
+            float32: normalised. uint8: 0..255, not normalised; of uint8 images only.
 
         Returns
         -------

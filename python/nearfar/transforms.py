@@ -1,6 +1,7 @@
 """Image operations, and recipes that make random augmented views of images.
 
-A recipe is a frozen list of operations with their ranges. Called with uint8 images, it gives normalised float32 views:
+A recipe is a frozen list of operations with their ranges. Called with images, uint8 (or uint16, float32), it gives
+normalised float32 views:
 
     augment = SimCLR(size=32)
     views = augment(images, seed=0, epoch=3)          # (N, H, W, C) uint8 -> (2, N, 32, 32, C) float32
