@@ -34,6 +34,8 @@
     K(void, gemm_rows,                                                                                                \
       (float *const *c, size_t column, const float *a, const float *b, size_t depth, size_t rows, size_t columns,     \
        bool accumulate))                                                                                              \
+    K(void, gemm_tiles,                                                                                               \
+      (float *c, size_t stride, const float *a, const float *b, size_t depth, size_t rows, size_t columns))           \
     K(void, gemm_columns,                                                                                             \
       (float *c, size_t stride, const float *a, size_t a_stride, const float *b, size_t depth, size_t rows,           \
        size_t columns, bool accumulate))                                                                              \

@@ -35,10 +35,13 @@ typedef struct correlation {
     float *out;
     bool accumulate;
     int workers;
-    float *u;     /* transformed weights: [matrix][panel][channel][column of the panel] */
-    float *block; /* per worker */
     const float *weight;
     bool transposed;
+    int64_t down, across, tiles; /* tiles in each image, and in all */
+    bool by_panels;              /* how the work is split: see below */
+    int64_t block_tiles;
+    float *u, *v, *block; /* block: per worker */
+    int64_t first, count; /* the tiles of this pass */
 } correlation;
 
 static int64_t tile_rows(void) {
@@ -49,113 +52,9 @@ static int64_t tile_columns(void) {
     return (int64_t)nf_kernel->gemm_tile_columns;
 }
 
-static correlation forward_correlation(const nf_conv *conv) {
-    form plain = {4, 6, 6, nf_kernel->winograd_input, nf_kernel->winograd_output, nf_kernel->winograd_weights};
-    form strided = {4,
-                    9,
-                    9,
-                    nf_kernel->winograd_strided_input,
-                    nf_kernel->winograd_strided_output,
-                    nf_kernel->winograd_strided_weights};
-    return (correlation){.form = conv->stride == 1 ? plain : strided,
-                         .images = conv->n,
-                         .h = conv->h,
-                         .w = conv->w,
-                         .c = conv->c,
-                         .out_h = conv->out_h,
-                         .out_w = conv->out_w,
-                         .k = conv->k,
-                         .step = 4 * conv->stride,
-                         .pad_h = conv->pad_h,
-                         .pad_w = conv->pad_w,
-                         .workers = conv->workers};
-}
-
-static correlation backward_correlation(const nf_conv *conv) {
-    form plain = {4, 6, 6, nf_kernel->winograd_input, nf_kernel->winograd_output, nf_kernel->winograd_weights};
-    form strided = {8,
-                    5,
-                    9,
-                    nf_kernel->winograd_strided_back_input,
-                    nf_kernel->winograd_strided_back_output,
-                    nf_kernel->winograd_strided_weights};
-    bool stride1 = conv->stride == 1;
-    return (correlation){.form = stride1 ? plain : strided,
-                         .images = conv->n,
-                         .h = conv->out_h,
-                         .w = conv->out_w,
-                         .c = conv->k,
-                         .out_h = conv->h,
-                         .out_w = conv->w,
-                         .k = conv->c,
-                         .step = 4,
-                         .pad_h = stride1 ? 2 - conv->pad_h : 0,
-                         .pad_w = stride1 ? 2 - conv->pad_w : 0,
-                         .workers = conv->workers,
-                         .transposed = true};
-}
-
-/* ---- Tiles ---- */
-
-typedef struct tile {
-    int64_t image, i, j;
-} tile;
-
-static int64_t tiles_down(const correlation *job) {
-    return nf_ceil_div(job->out_h, job->form.tile);
-}
-
-static int64_t tiles_across(const correlation *job) {
-    return nf_ceil_div(job->out_w, job->form.tile);
-}
-
-static int64_t tile_count(const correlation *job) {
-    return job->images * tiles_down(job) * tiles_across(job);
-}
-
 static int64_t frequency_count(const correlation *job) {
     return job->form.line * job->form.line;
 }
-
-static tile locate(const correlation *job, int64_t index) {
-    int64_t across = tiles_across(job), down = tiles_down(job);
-    return (tile){index / (across * down), index / across % down, index % across};
-}
-
-/* The size x size pixels from (y, x) on; `outside` for those that are not in the image. */
-static void pixels(const float **out, const float *images, int64_t h, int64_t w, int64_t c, int64_t image, int64_t y,
-                   int64_t x, int64_t size, const float *outside) {
-    for (int64_t i = 0; i < size; i++)
-        for (int64_t j = 0; j < size; j++) {
-            bool inside = y + i >= 0 && y + i < h && x + j >= 0 && x + j < w;
-            out[i * size + j] = inside ? images + ((image * h + y + i) * w + x + j) * c : outside;
-        }
-}
-
-static void source_pixels(const float **out, const correlation *job, tile at, const float *outside) {
-    pixels(out, job->source, job->h, job->w, job->c, at.image, at.i * job->step - job->pad_h,
-           at.j * job->step - job->pad_w, job->form.patch, outside);
-}
-
-static void result_pixels(const float **out, const correlation *job, const float *images, tile at,
-                          const float *outside) {
-    pixels(out, images, job->out_h, job->out_w, job->k, at.image, at.i * job->form.tile, at.j * job->form.tile,
-           job->form.tile, outside);
-}
-
-/* Asks for the memory of size x size pixels. */
-static void prefetch(const float *const *pixel, int64_t size, int64_t channels) {
-    for (int64_t p = 0; p < size * size; p++)
-        for (int64_t j = 0; j < channels; j += 16)
-            __builtin_prefetch(pixel[p] + j);
-}
-
-/* The frequencies along one axis that have matrix `index` are those from `index` to here. */
-static int64_t end_frequency(const correlation *job, int64_t index) {
-    return index == LINE_MATRICES - 1 ? job->form.line : index + 1;
-}
-
-/* ---- Weights ---- */
 
 static int64_t padded_channels(const correlation *job) {
     return nf_round_up(job->c, 16);
@@ -169,16 +68,170 @@ static int64_t panel_size(const correlation *job) {
     return padded_channels(job) * tile_columns();
 }
 
-static int64_t weights_size(const correlation *job) {
-    return MATRICES * panel_count(job) * panel_size(job);
+/* The work is split in one of two ways. By blocks of tiles, where a task takes a few tiles all the way from x to y and
+ * what they need stays in the fastest caches; all weights are transformed before. Or, where transformed weights are
+ * more than what they meet, by panels of output channels: all tiles are transformed before, and a task transforms its
+ * panel's weights, which then never leave a cache near by. That takes several passes if tiles are many. */
+enum { BLOCK_TILES = 12, PANELS_BYTES = 16 << 20, PANELS_TILES = 64, PASS_INPUT_BYTES = 20 << 20, LEAST_PASS = 96 };
+
+static void split(correlation *job) {
+    job->down = nf_ceil_div(job->out_h, job->form.tile);
+    job->across = nf_ceil_div(job->out_w, job->form.tile);
+    job->tiles = job->images * job->down * job->across;
+    int64_t weights = MATRICES * panel_count(job) * panel_size(job) * (int64_t)sizeof(float);
+    job->by_panels = weights > PANELS_BYTES || job->tiles <= PANELS_TILES;
+    job->block_tiles = BLOCK_TILES;
+    if (job->by_panels) {
+        int64_t bytes = frequency_count(job) * padded_channels(job) * (int64_t)sizeof(float);
+        int64_t most = nf_max(PASS_INPUT_BYTES / bytes, LEAST_PASS), passes = nf_ceil_div(job->tiles, most);
+        job->block_tiles = nf_ceil_div(job->tiles, passes);
+    }
+    job->block_tiles = nf_round_up(job->block_tiles, tile_rows());
+}
+
+static correlation forward_correlation(const nf_conv *conv) {
+    form plain = {4, 6, 6, nf_kernel->winograd_input, nf_kernel->winograd_output, nf_kernel->winograd_weights};
+    form strided = {4,
+                    9,
+                    9,
+                    nf_kernel->winograd_strided_input,
+                    nf_kernel->winograd_strided_output,
+                    nf_kernel->winograd_strided_weights};
+    correlation job = {.form = conv->stride == 1 ? plain : strided,
+                       .images = conv->n,
+                       .h = conv->h,
+                       .w = conv->w,
+                       .c = conv->c,
+                       .out_h = conv->out_h,
+                       .out_w = conv->out_w,
+                       .k = conv->k,
+                       .step = 4 * conv->stride,
+                       .pad_h = conv->pad_h,
+                       .pad_w = conv->pad_w,
+                       .workers = conv->workers};
+    split(&job);
+    return job;
+}
+
+static correlation backward_correlation(const nf_conv *conv) {
+    form plain = {4, 6, 6, nf_kernel->winograd_input, nf_kernel->winograd_output, nf_kernel->winograd_weights};
+    form strided = {8,
+                    5,
+                    9,
+                    nf_kernel->winograd_strided_back_input,
+                    nf_kernel->winograd_strided_back_output,
+                    nf_kernel->winograd_strided_weights};
+    bool stride1 = conv->stride == 1;
+    correlation job = {.form = stride1 ? plain : strided,
+                       .images = conv->n,
+                       .h = conv->out_h,
+                       .w = conv->out_w,
+                       .c = conv->k,
+                       .out_h = conv->h,
+                       .out_w = conv->w,
+                       .k = conv->c,
+                       .step = 4,
+                       .pad_h = stride1 ? 2 - conv->pad_h : 0,
+                       .pad_w = stride1 ? 2 - conv->pad_w : 0,
+                       .workers = conv->workers,
+                       .transposed = true};
+    split(&job);
+    return job;
+}
+
+/* ---- Tiles ---- */
+
+typedef struct tile {
+    int64_t image, i, j;
+} tile;
+
+static tile locate(const correlation *job, int64_t index) {
+    return (tile){index / (job->across * job->down), index / job->across % job->down, index % job->across};
+}
+
+/* The tile after this one. */
+static tile next_tile(const correlation *job, tile at) {
+    if (++at.j < job->across)
+        return at;
+    at.j = 0;
+    if (++at.i < job->down)
+        return at;
+    return (tile){at.image + 1, 0, 0};
+}
+
+/* A batch of images cut into squares of `size` x `size` pixels, `step` from one to the next. */
+typedef struct squares {
+    const float *images;
+    int64_t count, h, w, c, size, step, pad_h, pad_w;
+} squares;
+
+static squares source_squares(const correlation *job) {
+    return (squares){job->source,     job->images, job->h,     job->w,    job->c,
+                     job->form.patch, job->step,   job->pad_h, job->pad_w};
+}
+
+/* For `images` of the result's shape. */
+static squares result_squares(const correlation *job, const float *images) {
+    return (squares){images, job->images, job->out_h, job->out_w, job->k, job->form.tile, job->form.tile, 0, 0};
+}
+
+/* The pixels of a tile's square; `outside` for those that are not in the image. */
+static void pixels(const float **out, const squares *from, tile at, const float *outside) {
+    int64_t y = at.i * from->step - from->pad_h, x = at.j * from->step - from->pad_w, size = from->size, c = from->c;
+    int64_t left = nf_clamp(-x, 0, size), right = nf_clamp(from->w - x, left, size);
+    for (int64_t i = 0; i < size; i++, out += size) {
+        bool inside = y + i >= 0 && y + i < from->h;
+        const float *first = from->images + ((at.image * from->h + y + i) * from->w + x) * c;
+        if (inside && left == 0 && right == size) {
+            for (int64_t j = 0; j < size; j++)
+                out[j] = first + j * c;
+        } else {
+            for (int64_t j = 0; j < size; j++)
+                out[j] = inside && j >= left && j < right ? first + j * c : outside;
+        }
+    }
+}
+
+/* Asks for the memory of rows [y, y + rows) and as many columns from x on, as far as they are in the image. */
+static void prefetch(const squares *from, int64_t image, int64_t y, int64_t rows, int64_t x, int64_t columns) {
+    int64_t top = nf_max(y, 0), bottom = nf_min(y + rows, from->h), left = nf_max(x, 0);
+    int64_t count = (nf_min(x + columns, from->w) - left) * from->c;
+    for (; top < bottom; top++) {
+        const float *row = from->images + ((image * from->h + top) * from->w + left) * from->c;
+        for (int64_t j = 0; j < count; j += 16)
+            __builtin_prefetch(row + j);
+    }
+}
+
+static void prefetch_pixels(const float *const *pixel, int64_t size, int64_t channels) {
+    for (int64_t p = 0; p < size * size; p++)
+        for (int64_t j = 0; j < channels; j += 16)
+            __builtin_prefetch(pixel[p] + j);
+}
+
+static void prefetch_next(const squares *from, const correlation *job, tile at) {
+    at = next_tile(job, at);
+    if (at.image < from->count)
+        prefetch(from, at.image, at.i * from->step - from->pad_h, from->size, at.j * from->step - from->pad_w,
+                 from->size);
+}
+
+/* The frequencies along one axis that have matrix `index` are those from `index` to here. */
+static int64_t end_frequency(const correlation *job, int64_t index) {
+    return index == LINE_MATRICES - 1 ? job->form.line : index + 1;
+}
+
+/* ---- Weights ---- */
+
+/* u: [matrix][panel][channel][column of the panel] of `panels` panels. */
+static int64_t matrix_stride(const correlation *job, int64_t panels) {
+    return panels * panel_size(job) + PAD;
 }
 
 /* One panel: its nine taps side by side, then transformed. */
-static void weights_task(void *context, int64_t task, int worker) {
-    const correlation *job = context;
-    int64_t column = task * tile_columns(), size = panel_size(job), used = job->c * tile_columns();
+static void transform_weights(const correlation *job, float *u, int64_t stride, int64_t panel, float *taps) {
+    int64_t column = panel * tile_columns(), size = panel_size(job), used = job->c * tile_columns();
     size_t columns = (size_t)nf_min(job->k - column, tile_columns());
-    float *taps = job->block + worker * TAPS * size;
     for (int64_t t = 0; t < TAPS; t++) {
         float *tap = taps + t * size;
         const float *matrix = job->weight + (job->transposed ? TAPS - 1 - t : t) * job->c * job->k;
@@ -189,36 +242,28 @@ static void weights_task(void *context, int64_t task, int worker) {
             nf_kernel->gemm_pack_panel(tap, matrix + column, (size_t)job->k, (size_t)job->c, columns);
         memset(tap + used, 0, (size_t)(size - used) * sizeof *tap);
     }
-    job->form.weights(job->u + task * size, (size_t)(panel_count(job) * size), taps, (size_t)size, (size_t)size);
+    job->form.weights(u, (size_t)stride, taps, (size_t)size, (size_t)size);
 }
 
 /* ---- The product ---- */
 
-/* Tiles of a task: what they need should stay in the L2 cache, without leaving workers idle at the end; for many
- * channels more of them, since each task reads all of u. */
-static int64_t block_tiles(const correlation *job) {
-    int64_t bytes = frequency_count(job) * (job->c + job->k) * (int64_t)sizeof(float);
-    int64_t most = nf_clamp((1 << 20) / bytes, 24, 96), blocks = nf_ceil_div(tile_count(job), most);
-    return nf_round_up(nf_ceil_div(tile_count(job), nf_round_up(blocks, 4)), tile_rows());
-}
+enum { TRANSFORM_TILES = 8 }; /* of a task */
 
 static int64_t input_stride(const correlation *job) {
-    return block_tiles(job) * padded_channels(job) + PAD;
+    return job->block_tiles * padded_channels(job) + PAD;
 }
 
 static int64_t output_row(const correlation *job) {
     return nf_round_up(job->k, tile_columns());
 }
 
-static int64_t output_stride(const correlation *job) {
-    return block_tiles(job) * output_row(job) + PAD;
+/* m: [frequency][tile][column]; by panels, of one panel's columns. */
+static int64_t m_row(const correlation *job) {
+    return job->by_panels ? tile_columns() : output_row(job);
 }
 
-/* Of one worker: v and m of a block, a row of zeros, and one for results that lie outside the image. */
-static int64_t block_size(const correlation *job) {
-    int64_t block =
-        frequency_count(job) * (input_stride(job) + output_stride(job)) + padded_channels(job) + output_row(job);
-    return nf_round_up(nf_max(block, TAPS * panel_size(job)), PAD);
+static int64_t m_stride(const correlation *job) {
+    return job->block_tiles * m_row(job) + PAD;
 }
 
 /* Whole vectors of a panel's columns. */
@@ -227,67 +272,145 @@ static size_t written_columns(const correlation *job, int64_t panel) {
     return (size_t)nf_min(nf_round_up(left, width), tile_columns());
 }
 
-static void multiply_frequency(const correlation *job, const float *v, float *m, int64_t f, const float *u,
-                               int64_t panel, int64_t count) {
-    int64_t row = output_row(job), channels = padded_channels(job);
-    for (int64_t t = 0; t < count; t += tile_rows()) {
-        float *out[64];
-        for (int64_t i = 0; i < tile_rows(); i++)
-            out[i] = m + f * output_stride(job) + (t + i) * row;
-        nf_kernel->gemm_rows(out, (size_t)(panel * tile_columns()), v + f * input_stride(job) + t * channels, u,
-                             (size_t)channels, (size_t)tile_rows(), written_columns(job, panel), false);
-    }
-}
-
-static void multiply(const correlation *job, const float *v, float *m, int64_t count) {
-    for (int64_t matrix = 0; matrix < MATRICES; matrix++) {
+/* m = v u for `count` tiles and `panels` panels from `first` on. */
+static void multiply(const correlation *job, float *m, const float *v, const float *u, int64_t count, int64_t first,
+                     int64_t panels) {
+    int64_t input = input_stride(job), output = m_stride(job), row = m_row(job);
+    for (int64_t matrix = 0; matrix < MATRICES; matrix++, u += matrix_stride(job, panels)) {
         int64_t p = matrix / LINE_MATRICES, q = matrix % LINE_MATRICES;
-        for (int64_t panel = 0; panel < panel_count(job); panel++) {
-            const float *u = job->u + (matrix * panel_count(job) + panel) * panel_size(job);
+        for (int64_t panel = 0; panel < panels; panel++)
             for (int64_t i = p; i < end_frequency(job, p); i++)
-                for (int64_t j = q; j < end_frequency(job, q); j++)
-                    multiply_frequency(job, v, m, i * job->form.line + j, u, panel, count);
-        }
+                for (int64_t j = q; j < end_frequency(job, q); j++) {
+                    int64_t f = i * job->form.line + j;
+                    nf_kernel->gemm_tiles(m + f * output + panel * tile_columns(), (size_t)row, v + f * input,
+                                          u + panel * panel_size(job), (size_t)padded_channels(job), (size_t)count,
+                                          written_columns(job, first + panel));
+                }
     }
 }
 
-static void product_task(void *context, int64_t task, int worker) {
-    const correlation *job = context;
-    int64_t first = task * block_tiles(job), count = nf_min(block_tiles(job), tile_count(job) - first);
-    int64_t channels = padded_channels(job), row = output_row(job), frequencies = frequency_count(job);
-    float *v = job->block + worker * block_size(job), *m = v + frequencies * input_stride(job);
-    float *zeros = m + frequencies * output_stride(job), *sink = zeros + channels;
-    memset(zeros, 0, (size_t)channels * sizeof *zeros);
-    const float *pixel[MAX_PIXELS];
-    source_pixels(pixel, job, locate(job, first), zeros);
-    for (int64_t t = 0; t < count; t++) {
-        const float *current[MAX_PIXELS];
-        memcpy(current, pixel, sizeof current);
-        if (t + 1 < count) {
-            source_pixels(pixel, job, locate(job, first + t + 1), zeros);
-            prefetch(pixel, job->form.patch, job->c);
+/* v of tiles [begin, end), with tile `first` at its start. */
+static void transform_input(const correlation *job, float *v, int64_t first, int64_t begin, int64_t end,
+                            const float *zeros) {
+    int64_t channels = padded_channels(job), rows = tile_rows(), stride = input_stride(job);
+    squares source = source_squares(job);
+    const float *pixel[2][MAX_PIXELS]; /* of this tile and of the next */
+    tile at = locate(job, begin);
+    pixels(pixel[begin % 2], &source, at, zeros);
+    for (int64_t t = begin; t < end; t++) {
+        if (t + 1 < end) {
+            at = next_tile(job, at);
+            pixels(pixel[(t + 1) % 2], &source, at, zeros);
+            prefetch_pixels(pixel[(t + 1) % 2], job->form.patch, job->c);
         }
-        float *target = v + t / tile_rows() * tile_rows() * channels + t % tile_rows() * 16;
-        job->form.input(target, (size_t)input_stride(job), 16, (size_t)(tile_rows() * 16), current, (size_t)job->c,
+        float *target = v + (t - first) / rows * rows * channels + (t - first) % rows * 16;
+        job->form.input(target, (size_t)stride, 16, (size_t)(rows * 16), pixel[t % 2], (size_t)job->c,
                         (size_t)channels);
     }
-    multiply(job, v, m, count);
-    for (int64_t t = 0; t < count; t++) {
-        result_pixels(pixel, job, job->out, locate(job, first + t), sink);
-        job->form.output((float *const *)(uintptr_t)pixel, m + t * row, (size_t)output_stride(job), (size_t)job->k,
-                         job->accumulate);
+}
+
+/* From m of `count` tiles to `columns` channels of the result, from `column` on. */
+static void transform_output(const correlation *job, const float *m, int64_t first, int64_t count, int64_t column,
+                             int64_t columns, float *sink) {
+    int64_t row = m_row(job), stride = m_stride(job);
+    squares result = result_squares(job, job->out + column);
+    tile at = locate(job, first);
+    for (int64_t t = 0; t < count; t++, m += row, at = next_tile(job, at)) {
+        const float *pixel[MAX_PIXELS];
+        pixels(pixel, &result, at, sink);
+        job->form.output((float *const *)(uintptr_t)pixel, m, (size_t)stride, (size_t)columns, job->accumulate);
     }
+}
+
+/* ---- By blocks of tiles ---- */
+
+static int64_t blocks_weights_size(const correlation *job) {
+    return MATRICES * matrix_stride(job, panel_count(job));
+}
+
+/* Of one worker: v and m of a block, a row of zeros, and one for results that lie outside the image. */
+static int64_t block_size(const correlation *job) {
+    int64_t block = frequency_count(job) * (input_stride(job) + m_stride(job)) + padded_channels(job) + output_row(job);
+    return nf_round_up(nf_max(block, TAPS * panel_size(job)), PAD);
+}
+
+static void weights_task(void *context, int64_t task, int worker) {
+    const correlation *job = context;
+    transform_weights(job, job->u + task * panel_size(job), matrix_stride(job, panel_count(job)), task,
+                      job->block + worker * block_size(job));
+}
+
+static void block_task(void *context, int64_t task, int worker) {
+    const correlation *job = context;
+    int64_t first = task * job->block_tiles, count = nf_min(job->block_tiles, job->tiles - first);
+    int64_t channels = padded_channels(job), frequencies = frequency_count(job);
+    float *v = job->block + worker * block_size(job), *m = v + frequencies * input_stride(job);
+    float *zeros = m + frequencies * m_stride(job), *sink = zeros + channels;
+    memset(zeros, 0, (size_t)channels * sizeof *zeros);
+    transform_input(job, v, first, first, first + count, zeros);
+    multiply(job, m, v, job->u, count, 0, panel_count(job));
+    transform_output(job, m, first, count, 0, job->k, sink);
+}
+
+static nf_status correlate_by_blocks(correlation *job, float *scratch) {
+    job->u = scratch;
+    job->block = scratch + blocks_weights_size(job);
+    NF_TRY(nf_parallel(weights_task, job, panel_count(job), job->workers));
+    return nf_parallel(block_task, job, nf_ceil_div(job->tiles, job->block_tiles), job->workers);
+}
+
+/* ---- By panels ---- */
+
+/* v of a pass, and a row of zeros. */
+static int64_t pass_size(const correlation *job) {
+    return nf_round_up(frequency_count(job) * input_stride(job) + padded_channels(job), PAD);
+}
+
+/* Of one worker: u, taps and m of a panel, and a place for results that lie outside the image. */
+static int64_t panel_block_size(const correlation *job) {
+    return MATRICES * matrix_stride(job, 1) + TAPS * panel_size(job) + frequency_count(job) * m_stride(job) +
+           tile_columns();
+}
+
+static void input_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const correlation *job = context;
+    int64_t begin = task * TRANSFORM_TILES, end = nf_min(begin + TRANSFORM_TILES, job->count);
+    transform_input(job, job->v, job->first, job->first + begin, job->first + end,
+                    job->v + frequency_count(job) * input_stride(job));
+}
+
+static void panel_task(void *context, int64_t task, int worker) {
+    const correlation *job = context;
+    int64_t column = task * tile_columns();
+    float *u = job->block + worker * panel_block_size(job), *taps = u + MATRICES * matrix_stride(job, 1);
+    float *m = taps + TAPS * panel_size(job), *sink = m + frequency_count(job) * m_stride(job);
+    transform_weights(job, u, matrix_stride(job, 1), task, taps);
+    multiply(job, m, job->v, u, job->count, task, 1);
+    transform_output(job, m, job->first, job->count, column, nf_min(job->k - column, tile_columns()), sink);
+}
+
+static nf_status correlate_by_panels(correlation *job, float *scratch) {
+    job->v = scratch;
+    job->block = scratch + pass_size(job);
+    float *zeros = job->v + frequency_count(job) * input_stride(job);
+    memset(zeros, 0, (size_t)(job->block - zeros) * sizeof *zeros);
+    for (job->first = 0; job->first < job->tiles; job->first += job->block_tiles) {
+        job->count = nf_min(job->block_tiles, job->tiles - job->first);
+        NF_TRY(nf_parallel(input_task, job, nf_ceil_div(job->count, TRANSFORM_TILES), job->workers));
+        NF_TRY(nf_parallel(panel_task, job, panel_count(job), job->workers));
+    }
+    return NF_OK;
 }
 
 static size_t correlation_scratch(const correlation *job) {
-    return (size_t)(weights_size(job) + job->workers * block_size(job));
+    if (job->by_panels)
+        return (size_t)(pass_size(job) + job->workers * panel_block_size(job));
+    return (size_t)(blocks_weights_size(job) + job->workers * block_size(job));
 }
 
 static nf_status correlate(correlation *job, float *scratch) {
-    job->u = scratch;
-    job->block = scratch + weights_size(job);
-    NF_TRY(nf_parallel(weights_task, job, panel_count(job), job->workers));
-    return nf_parallel(product_task, job, nf_ceil_div(tile_count(job), block_tiles(job)), job->workers);
+    return job->by_panels ? correlate_by_panels(job, scratch) : correlate_by_blocks(job, scratch);
 }
 
 size_t nf_winograd_forward_scratch(const nf_conv *conv) {
@@ -318,7 +441,7 @@ nf_status nf_winograd_backward_input(const nf_conv *conv, float *d_x, const floa
  * d_u[frequency] = sum over tiles of v[frequency] z[frequency]^T, then back through G. The tiles are taken in passes;
  * in each all are transformed first, and then every frequency is a product whose depth is the tiles. */
 
-enum { PASS_BYTES = 8 << 20, LEAST_PASS_TILES = 192, TRANSFORM_TILES = 8, PRODUCT_ROWS = 192, FINISH_CHUNK = 4096 };
+enum { PASS_BYTES = 1 << 20, LEAST_PASS_TILES = 48, PRODUCT_ROWS = 192, FINISH_CHUNK = 4096 };
 
 typedef struct weight_job {
     correlation forward; /* the geometry of the tiles; its source is x */
@@ -337,7 +460,7 @@ static int64_t v_row(const correlation *job) {
 
 static int64_t pass_tiles(const correlation *job) {
     int64_t bytes = frequency_count(job) * (v_row(job) + output_row(job)) * (int64_t)sizeof(float);
-    return nf_min(tile_count(job), nf_max(PASS_BYTES / bytes, LEAST_PASS_TILES));
+    return nf_min(job->tiles, nf_max(PASS_BYTES / bytes, LEAST_PASS_TILES));
 }
 
 static int64_t v_stride(const correlation *job) {
@@ -357,21 +480,19 @@ static void transform_task(void *context, int64_t task, int worker) {
     const weight_job *job = context;
     const correlation *forward = &job->forward;
     int64_t begin = task * TRANSFORM_TILES, end = nf_min(begin + TRANSFORM_TILES, job->count);
-    for (int64_t t = begin; t < end; t++) {
-        const float *pixel[MAX_PIXELS], *gradient[MAX_PIXELS];
-        tile at = locate(forward, job->first + t);
-        source_pixels(pixel, forward, at, job->zeros);
-        result_pixels(gradient, forward, job->d_y, at, job->zeros);
-        prefetch(gradient, forward->form.tile, forward->k);
-        forward->form.input(job->v + t * v_row(forward), (size_t)v_stride(forward), 16, 16, pixel, (size_t)forward->c,
-                            (size_t)padded_channels(forward));
-        if (t + 1 < end) {
-            source_pixels(pixel, forward, locate(forward, job->first + t + 1), job->zeros);
-            prefetch(pixel, forward->form.patch, forward->c);
-        }
-        job->gradient(job->z + t * tile_columns(), (size_t)z_stride(forward), (size_t)tile_columns(),
-                      (size_t)(job->count * tile_columns()), gradient, (size_t)forward->k,
-                      (size_t)nf_round_up(forward->k, tile_columns() / 2));
+    int64_t v_step = v_stride(forward), z_step = z_stride(forward), row = v_row(forward), columns = tile_columns();
+    size_t channels = (size_t)padded_channels(forward), outputs = (size_t)nf_round_up(forward->k, columns / 2);
+    squares source = source_squares(forward), result = result_squares(forward, job->d_y);
+    tile at = locate(forward, job->first + begin);
+    for (int64_t t = begin; t < end; t++, at = next_tile(forward, at)) {
+        const float *pixel[MAX_PIXELS];
+        pixels(pixel, &source, at, job->zeros);
+        prefetch_next(&source, forward, at);
+        forward->form.input(job->v + t * row, (size_t)v_step, 16, 16, pixel, (size_t)forward->c, channels);
+        pixels(pixel, &result, at, job->zeros);
+        prefetch_next(&result, forward, at);
+        job->gradient(job->z + t * columns, (size_t)z_step, (size_t)columns, (size_t)(job->count * columns), pixel,
+                      (size_t)forward->k, outputs);
     }
 }
 
@@ -434,8 +555,8 @@ nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, cons
     job.zeros = job.d_u + MATRICES * forward->c * forward->k;
     memset(job.zeros, 0, (size_t)zeros_size(forward) * sizeof *job.zeros);
     int64_t parts = nf_ceil_div(forward->c, PRODUCT_ROWS);
-    for (; job.first < tile_count(forward); job.first += pass_tiles(forward)) {
-        job.count = nf_min(pass_tiles(forward), tile_count(forward) - job.first);
+    for (; job.first < forward->tiles; job.first += pass_tiles(forward)) {
+        job.count = nf_min(pass_tiles(forward), forward->tiles - job.first);
         NF_TRY(nf_parallel(transform_task, &job, nf_ceil_div(job.count, TRANSFORM_TILES), conv->workers));
         NF_TRY(nf_parallel(weight_product_task, &job, MATRICES * parts, conv->workers));
     }
