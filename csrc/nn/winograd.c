@@ -192,28 +192,11 @@ static void pixels(const float **out, const squares *from, tile at, const float 
     }
 }
 
-/* Asks for the memory of rows [y, y + rows) and as many columns from x on, as far as they are in the image. */
-static void prefetch(const squares *from, int64_t image, int64_t y, int64_t rows, int64_t x, int64_t columns) {
-    int64_t top = nf_max(y, 0), bottom = nf_min(y + rows, from->h), left = nf_max(x, 0);
-    int64_t count = (nf_min(x + columns, from->w) - left) * from->c;
-    for (; top < bottom; top++) {
-        const float *row = from->images + ((image * from->h + top) * from->w + left) * from->c;
-        for (int64_t j = 0; j < count; j += 16)
-            __builtin_prefetch(row + j);
-    }
-}
-
-static void prefetch_pixels(const float *const *pixel, int64_t size, int64_t channels) {
+/* Asks for the memory of size x size pixels. */
+static void prefetch(const float *const *pixel, int64_t size, int64_t channels) {
     for (int64_t p = 0; p < size * size; p++)
         for (int64_t j = 0; j < channels; j += 16)
             __builtin_prefetch(pixel[p] + j);
-}
-
-static void prefetch_next(const squares *from, const correlation *job, tile at) {
-    at = next_tile(job, at);
-    if (at.image < from->count)
-        prefetch(from, at.image, at.i * from->step - from->pad_h, from->size, at.j * from->step - from->pad_w,
-                 from->size);
 }
 
 /* The frequencies along one axis that have matrix `index` are those from `index` to here. */
@@ -301,7 +284,7 @@ static void transform_input(const correlation *job, float *v, int64_t first, int
         if (t + 1 < end) {
             at = next_tile(job, at);
             pixels(pixel[(t + 1) % 2], &source, at, zeros);
-            prefetch_pixels(pixel[(t + 1) % 2], job->form.patch, job->c);
+            prefetch(pixel[(t + 1) % 2], job->form.patch, job->c);
         }
         float *target = v + (t - first) / rows * rows * channels + (t - first) % rows * 16;
         job->form.input(target, (size_t)stride, 16, (size_t)(rows * 16), pixel[t % 2], (size_t)job->c,
@@ -438,19 +421,25 @@ nf_status nf_winograd_backward_input(const nf_conv *conv, float *d_x, const floa
 
 /* ---- Gradient of the weights ----
  *
- * d_u[frequency] = sum over tiles of v[frequency] z[frequency]^T, then back through G. The tiles are taken in passes;
- * in each all are transformed first, and then every frequency is a product whose depth is the tiles. */
+ * d_u[frequency] = sum over tiles of v[frequency] z[frequency]^T, then back through G. The tiles are taken in passes,
+ * few enough for a cache near by: in each all are transformed first, and then every frequency is a product whose depth
+ * is the tiles. Where d_u is small, tasks are segments of the tiles, each with a d_u of its own, which are added in
+ * order; else the tiles, and then the matrices, of a pass are shared out. */
 
-enum { PASS_BYTES = 1 << 20, LEAST_PASS_TILES = 48, PRODUCT_ROWS = 192, FINISH_CHUNK = 4096 };
+enum { PASS_BYTES = 3 << 19, LEAST_PASS_TILES = 24, MOST_PASS_TILES = 48 };
+enum { LARGE_MATRICES = 4 << 20, LARGE_PASS_TILES = 256 }; /* a d_u that takes long to pass over */
+enum { SMALL_MATRICES = 384 << 10, SEGMENT_TILES = 2048, LEAST_SEGMENTS = 8, MOST_SEGMENTS = 64 };
+enum { PRODUCT_ROWS = 192, FINISH_CHUNK = 4096 };
 
 typedef struct weight_job {
     correlation forward; /* the geometry of the tiles; its source is x */
     input_transform gradient;
     void (*finish)(float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate);
+    int64_t pass_tiles, segments;
     const float *d_y;
-    float *d_weight, *v, *z, *d_u, *zeros;
+    float *d_weight, *passes, *d_u, *zeros; /* passes: per worker; d_u: of each segment */
     bool accumulate;
-    int64_t first, count; /* the tiles of this pass */
+    int64_t first; /* without segments: of the current pass */
 } weight_job;
 
 /* v: [frequency][tile][channel, padded]; z: [frequency][panel][tile][column of the panel] */
@@ -458,107 +447,185 @@ static int64_t v_row(const correlation *job) {
     return padded_channels(job) + PAD;
 }
 
-static int64_t pass_tiles(const correlation *job) {
-    int64_t bytes = frequency_count(job) * (v_row(job) + output_row(job)) * (int64_t)sizeof(float);
-    return nf_min(job->tiles, nf_max(PASS_BYTES / bytes, LEAST_PASS_TILES));
+static int64_t v_stride(const weight_job *job) {
+    return job->pass_tiles * v_row(&job->forward) + PAD;
 }
 
-static int64_t v_stride(const correlation *job) {
-    return pass_tiles(job) * v_row(job) + PAD;
+static int64_t z_stride(const weight_job *job) {
+    return job->pass_tiles * output_row(&job->forward) + PAD;
 }
 
-static int64_t z_stride(const correlation *job) {
-    return pass_tiles(job) * output_row(job) + PAD;
+static int64_t pass_floats(const weight_job *job) {
+    return frequency_count(&job->forward) * (v_stride(job) + z_stride(job));
+}
+
+static int64_t d_u_size(const weight_job *job) {
+    return MATRICES * job->forward.c * job->forward.k;
 }
 
 static int64_t zeros_size(const correlation *job) {
     return nf_max(padded_channels(job), output_row(job)) + PAD;
 }
 
-static void transform_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    const weight_job *job = context;
+static weight_job make_weight_job(const nf_conv *conv) {
+    bool stride1 = conv->stride == 1;
+    weight_job job = {.forward = forward_correlation(conv),
+                      .gradient = stride1 ? nf_kernel->winograd_gradient : nf_kernel->winograd_strided_gradient,
+                      .finish = stride1 ? nf_kernel->winograd_weights_gradient
+                                        : nf_kernel->winograd_strided_weights_gradient};
+    const correlation *forward = &job.forward;
+    int64_t tile_bytes = frequency_count(forward) * (v_row(forward) + output_row(forward)) * (int64_t)sizeof(float);
+    int64_t d_u_bytes = d_u_size(&job) * (int64_t)sizeof(float);
+    job.pass_tiles = nf_clamp(PASS_BYTES / tile_bytes, LEAST_PASS_TILES, MOST_PASS_TILES);
+    if (d_u_bytes > LARGE_MATRICES)
+        job.pass_tiles = LARGE_PASS_TILES;
+    job.pass_tiles = nf_min(job.pass_tiles, forward->tiles);
+    job.segments = 1;
+    if (d_u_bytes <= SMALL_MATRICES)
+        job.segments = nf_clamp(forward->tiles / SEGMENT_TILES, LEAST_SEGMENTS, MOST_SEGMENTS);
+    return job;
+}
+
+/* The tiles of one pass, and where what belongs to it lies. */
+typedef struct pass {
+    float *v, *z, *d_u;
+    int64_t first, count;
+    bool accumulate; /* add to d_u */
+} pass;
+
+static pass make_pass(const weight_job *job, int64_t worker, int64_t segment, int64_t first, int64_t end) {
+    float *v = job->passes + worker * pass_floats(job);
+    return (pass){.v = v,
+                  .z = v + frequency_count(&job->forward) * v_stride(job),
+                  .d_u = job->d_u + segment * d_u_size(job),
+                  .first = first,
+                  .count = nf_min(job->pass_tiles, end - first)};
+}
+
+/* v and z of tiles [begin, end) of the pass. */
+static void transform_tiles(const weight_job *job, const pass *now, int64_t begin, int64_t end) {
     const correlation *forward = &job->forward;
-    int64_t begin = task * TRANSFORM_TILES, end = nf_min(begin + TRANSFORM_TILES, job->count);
-    int64_t v_step = v_stride(forward), z_step = z_stride(forward), row = v_row(forward), columns = tile_columns();
+    int64_t v_step = v_stride(job), z_step = z_stride(job), row = v_row(forward), columns = tile_columns();
     size_t channels = (size_t)padded_channels(forward), outputs = (size_t)nf_round_up(forward->k, columns / 2);
     squares source = source_squares(forward), result = result_squares(forward, job->d_y);
-    tile at = locate(forward, job->first + begin);
-    for (int64_t t = begin; t < end; t++, at = next_tile(forward, at)) {
-        const float *pixel[MAX_PIXELS];
-        pixels(pixel, &source, at, job->zeros);
-        prefetch_next(&source, forward, at);
-        forward->form.input(job->v + t * row, (size_t)v_step, 16, 16, pixel, (size_t)forward->c, channels);
-        pixels(pixel, &result, at, job->zeros);
-        prefetch_next(&result, forward, at);
-        job->gradient(job->z + t * columns, (size_t)z_step, (size_t)columns, (size_t)(job->count * columns), pixel,
+    const float *pixel[2][MAX_PIXELS], *gradient[MAX_PIXELS]; /* pixel: of this tile and of the next */
+    tile at = locate(forward, now->first + begin);
+    pixels(pixel[begin % 2], &source, at, job->zeros);
+    for (int64_t t = begin; t < end; t++) {
+        pixels(gradient, &result, at, job->zeros);
+        prefetch(gradient, forward->form.tile, forward->k);
+        forward->form.input(now->v + t * row, (size_t)v_step, 16, 16, pixel[t % 2], (size_t)forward->c, channels);
+        if (t + 1 < end) {
+            at = next_tile(forward, at);
+            pixels(pixel[(t + 1) % 2], &source, at, job->zeros);
+            prefetch(pixel[(t + 1) % 2], forward->form.patch, forward->c);
+        }
+        job->gradient(now->z + t * columns, (size_t)z_step, (size_t)columns, (size_t)(now->count * columns), gradient,
                       (size_t)forward->k, outputs);
     }
 }
 
-/* One matrix, some of its rows. */
-static void weight_product_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    const weight_job *job = context;
+/* Rows [begin, end) of one matrix. */
+static void multiply_matrix(const weight_job *job, const pass *now, int64_t matrix, int64_t begin, int64_t end) {
     const correlation *forward = &job->forward;
-    int64_t parts = nf_ceil_div(forward->c, PRODUCT_ROWS), matrix = task / parts, begin = task % parts * PRODUCT_ROWS;
-    int64_t end = nf_min(begin + PRODUCT_ROWS, forward->c), p = matrix / LINE_MATRICES, q = matrix % LINE_MATRICES;
-    float *d_u = job->d_u + matrix * forward->c * forward->k;
-    bool accumulate = job->first > 0;
+    int64_t p = matrix / LINE_MATRICES, q = matrix % LINE_MATRICES;
+    float *d_u = now->d_u + matrix * forward->c * forward->k;
+    bool accumulate = now->accumulate;
     for (int64_t i = p; i < end_frequency(forward, p); i++)
         for (int64_t j = q; j < end_frequency(forward, q); j++, accumulate = true) {
             int64_t f = i * forward->form.line + j;
-            const float *v = job->v + f * v_stride(forward), *z = job->z + f * z_stride(forward);
+            const float *v = now->v + f * v_stride(job), *z = now->z + f * z_stride(job);
             for (int64_t column = 0; column < forward->k; column += tile_columns())
                 for (int64_t row = begin; row < end; row += tile_rows())
                     nf_kernel->gemm_columns(d_u + row * forward->k + column, (size_t)forward->k, v + row,
-                                            (size_t)v_row(forward), z + column * job->count, (size_t)job->count,
+                                            (size_t)v_row(forward), z + column * now->count, (size_t)now->count,
                                             (size_t)nf_min(tile_rows(), end - row),
                                             (size_t)nf_min(tile_columns(), forward->k - column), accumulate);
         }
+}
+
+static void segment_task(void *context, int64_t task, int worker) {
+    const weight_job *job = context;
+    int64_t begin = job->forward.tiles * task / job->segments, end = job->forward.tiles * (task + 1) / job->segments;
+    if (begin == end)
+        memset(job->d_u + task * d_u_size(job), 0, (size_t)d_u_size(job) * sizeof(float));
+    for (int64_t first = begin; first < end; first += job->pass_tiles) {
+        pass now = make_pass(job, worker, task, first, end);
+        now.accumulate = first > begin;
+        transform_tiles(job, &now, 0, now.count);
+        for (int64_t matrix = 0; matrix < MATRICES; matrix++)
+            multiply_matrix(job, &now, matrix, 0, job->forward.c);
+    }
+}
+
+static void transform_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const weight_job *job = context;
+    pass now = make_pass(job, 0, 0, job->first, job->forward.tiles);
+    int64_t begin = task * TRANSFORM_TILES;
+    transform_tiles(job, &now, begin, nf_min(begin + TRANSFORM_TILES, now.count));
+}
+
+static void matrix_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const weight_job *job = context;
+    pass now = make_pass(job, 0, 0, job->first, job->forward.tiles);
+    now.accumulate = job->first > 0;
+    int64_t parts = nf_ceil_div(job->forward.c, PRODUCT_ROWS), begin = task % parts * PRODUCT_ROWS;
+    multiply_matrix(job, &now, task / parts, begin, nf_min(begin + PRODUCT_ROWS, job->forward.c));
 }
 
 static void finish_task(void *context, int64_t task, int worker) {
     (void)worker;
     const weight_job *job = context;
     int64_t size = job->forward.c * job->forward.k, begin = task * FINISH_CHUNK;
-    job->finish(job->d_weight + begin, (size_t)size, job->d_u + begin, (size_t)size,
-                (size_t)nf_min(FINISH_CHUNK, size - begin), job->accumulate);
+    int64_t count = nf_min(FINISH_CHUNK, size - begin);
+    for (int64_t segment = 1; segment < job->segments; segment++)
+        for (int64_t at = begin; at < d_u_size(job); at += size)
+            nf_kernel->scale(job->d_u + at, job->d_u + segment * d_u_size(job) + at, 1.0f, (size_t)count, true);
+    job->finish(job->d_weight + begin, (size_t)size, job->d_u + begin, (size_t)size, (size_t)count, job->accumulate);
 }
 
-static size_t weight_scratch(const correlation *job) {
-    return (size_t)(frequency_count(job) * (v_stride(job) + z_stride(job)) + MATRICES * job->c * job->k +
-                    zeros_size(job));
+/* Without segments all workers share one pass. */
+static int64_t pass_count(const weight_job *job) {
+    return job->segments > 1 ? job->forward.workers : 1;
+}
+
+static size_t weight_scratch(const weight_job *job) {
+    return (size_t)(pass_count(job) * pass_floats(job) + job->segments * d_u_size(job) + zeros_size(&job->forward));
 }
 
 size_t nf_winograd_backward_scratch(const nf_conv *conv) {
-    correlation forward = forward_correlation(conv), backward = backward_correlation(conv);
-    size_t input = correlation_scratch(&backward), weight = weight_scratch(&forward);
+    correlation backward = backward_correlation(conv);
+    weight_job job = make_weight_job(conv);
+    size_t input = correlation_scratch(&backward), weight = weight_scratch(&job);
     return input > weight ? input : weight;
+}
+
+static nf_status sum_products(weight_job *job) {
+    int64_t tiles = job->forward.tiles, parts = nf_ceil_div(job->forward.c, PRODUCT_ROWS);
+    int workers = job->forward.workers;
+    if (job->segments > 1)
+        return nf_parallel(segment_task, job, job->segments, workers);
+    for (; job->first < tiles; job->first += job->pass_tiles) {
+        int64_t count = nf_min(job->pass_tiles, tiles - job->first);
+        NF_TRY(nf_parallel(transform_task, job, nf_ceil_div(count, TRANSFORM_TILES), workers));
+        NF_TRY(nf_parallel(matrix_task, job, MATRICES * parts, workers));
+    }
+    return NF_OK;
 }
 
 nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, const float *x, const float *d_y,
                                       bool accumulate, float *scratch) {
-    bool stride1 = conv->stride == 1;
-    weight_job job = {.forward = forward_correlation(conv),
-                      .gradient = stride1 ? nf_kernel->winograd_gradient : nf_kernel->winograd_strided_gradient,
-                      .finish =
-                          stride1 ? nf_kernel->winograd_weights_gradient : nf_kernel->winograd_strided_weights_gradient,
-                      .d_y = d_y,
-                      .d_weight = d_weight,
-                      .accumulate = accumulate};
+    weight_job job = make_weight_job(conv);
     job.forward.source = x;
-    const correlation *forward = &job.forward;
-    job.v = scratch;
-    job.z = job.v + frequency_count(forward) * v_stride(forward);
-    job.d_u = job.z + frequency_count(forward) * z_stride(forward);
-    job.zeros = job.d_u + MATRICES * forward->c * forward->k;
-    memset(job.zeros, 0, (size_t)zeros_size(forward) * sizeof *job.zeros);
-    int64_t parts = nf_ceil_div(forward->c, PRODUCT_ROWS);
-    for (; job.first < forward->tiles; job.first += pass_tiles(forward)) {
-        job.count = nf_min(pass_tiles(forward), forward->tiles - job.first);
-        NF_TRY(nf_parallel(transform_task, &job, nf_ceil_div(job.count, TRANSFORM_TILES), conv->workers));
-        NF_TRY(nf_parallel(weight_product_task, &job, MATRICES * parts, conv->workers));
-    }
-    return nf_parallel(finish_task, &job, nf_ceil_div(forward->c * forward->k, FINISH_CHUNK), conv->workers);
+    job.d_y = d_y;
+    job.d_weight = d_weight;
+    job.accumulate = accumulate;
+    job.passes = scratch;
+    job.d_u = job.passes + pass_count(&job) * pass_floats(&job);
+    job.zeros = job.d_u + job.segments * d_u_size(&job);
+    memset(job.zeros, 0, (size_t)zeros_size(&job.forward) * sizeof *job.zeros);
+    NF_TRY(sum_products(&job));
+    return nf_parallel(finish_task, &job, nf_ceil_div(conv->c * conv->k, FINISH_CHUNK), conv->workers);
 }
