@@ -22,7 +22,7 @@ nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorit
     /* Transforms pay by the number of channels; tiles that stick out of the image are work for nothing, and the
      * weights' transform, which with stride 2 saves less, wants tiles to meet. */
     int64_t covered = nf_round_up(conv->out_h, 4) * nf_round_up(conv->out_w, 4), used = conv->out_h * conv->out_w;
-    int64_t least_tiles = conv->stride == 1 ? 4 : conv->c * conv->k <= 128 * 256 ? 8 : 24;
+    int64_t least_tiles = conv->stride == 1 ? 4 : 8;
     bool pays = conv->c >= 16 && conv->k >= 16 && conv->n * covered >= 16 * least_tiles && covered * 2 <= used * 3;
     bool winograd = possible && (wanted == NF_CONV_WINOGRAD4 || (wanted == NF_CONV_AUTO && pays));
     return winograd ? NF_CONV_WINOGRAD4 : NF_CONV_DIRECT;

@@ -429,15 +429,16 @@ nf_status nf_winograd_backward_input(const nf_conv *conv, float *d_x, const floa
 enum { PASS_BYTES = 3 << 19, LEAST_PASS_TILES = 24, MOST_PASS_TILES = 48 };
 enum { LARGE_MATRICES = 4 << 20, LARGE_PASS_TILES = 256 }; /* a d_u that takes long to pass over */
 enum { SMALL_MATRICES = 384 << 10, SEGMENT_TILES = 2048, LEAST_SEGMENTS = 8, MOST_SEGMENTS = 64 };
-enum { PRODUCT_ROWS = 192, FINISH_CHUNK = 4096 };
+enum { PRODUCT_ROWS = 192, FINISH_CHUNK = 4096, PART_ROWS = 48, PART_COLUMNS = 128, PARTS_BYTES = 20 << 20 };
 
 typedef struct weight_job {
     correlation forward; /* the geometry of the tiles; its source is x */
     input_transform gradient;
     void (*finish)(float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate);
     int64_t pass_tiles, segments;
+    bool by_parts;
     const float *d_y;
-    float *d_weight, *passes, *d_u, *zeros; /* passes: per worker; d_u: of each segment */
+    float *d_weight, *passes, *d_u, *zeros; /* passes: per worker; d_u: of each segment, or each worker's part */
     bool accumulate;
     int64_t first; /* without segments: of the current pass */
 } weight_job;
@@ -463,6 +464,11 @@ static int64_t d_u_size(const weight_job *job) {
     return MATRICES * job->forward.c * job->forward.k;
 }
 
+/* d_u of a part, with a padding that keeps its matrices from falling onto the same cache sets. */
+static int64_t part_size(void) {
+    return MATRICES * (PART_ROWS * PART_COLUMNS + PAD);
+}
+
 static int64_t zeros_size(const correlation *job) {
     return nf_max(padded_channels(job), output_row(job)) + PAD;
 }
@@ -477,8 +483,10 @@ static weight_job make_weight_job(const nf_conv *conv) {
     int64_t tile_bytes = frequency_count(forward) * (v_row(forward) + output_row(forward)) * (int64_t)sizeof(float);
     int64_t d_u_bytes = d_u_size(&job) * (int64_t)sizeof(float);
     job.pass_tiles = nf_clamp(PASS_BYTES / tile_bytes, LEAST_PASS_TILES, MOST_PASS_TILES);
-    if (d_u_bytes > LARGE_MATRICES)
+    if (d_u_bytes > LARGE_MATRICES) {
         job.pass_tiles = LARGE_PASS_TILES;
+        job.by_parts = forward->tiles <= LARGE_PASS_TILES && forward->tiles * tile_bytes <= PARTS_BYTES;
+    }
     job.pass_tiles = nf_min(job.pass_tiles, forward->tiles);
     job.segments = 1;
     if (d_u_bytes <= SMALL_MATRICES)
@@ -488,16 +496,15 @@ static weight_job make_weight_job(const nf_conv *conv) {
 
 /* The tiles of one pass, and where what belongs to it lies. */
 typedef struct pass {
-    float *v, *z, *d_u;
+    float *v, *z;
     int64_t first, count;
     bool accumulate; /* add to d_u */
 } pass;
 
-static pass make_pass(const weight_job *job, int64_t worker, int64_t segment, int64_t first, int64_t end) {
+static pass make_pass(const weight_job *job, int64_t worker, int64_t first, int64_t end) {
     float *v = job->passes + worker * pass_floats(job);
     return (pass){.v = v,
                   .z = v + frequency_count(&job->forward) * v_stride(job),
-                  .d_u = job->d_u + segment * d_u_size(job),
                   .first = first,
                   .count = nf_min(job->pass_tiles, end - first)};
 }
@@ -525,43 +532,56 @@ static void transform_tiles(const weight_job *job, const pass *now, int64_t begi
     }
 }
 
-/* Rows [begin, end) of one matrix. */
-static void multiply_matrix(const weight_job *job, const pass *now, int64_t matrix, int64_t begin, int64_t end) {
+/* Rows and columns of a matrix, and where they go: d_u of the first of them, and from one row to the next. */
+typedef struct part {
+    int64_t top, bottom, left, right;
+    float *d_u;
+    int64_t stride;
+} part;
+
+static void multiply_part(const weight_job *job, const pass *now, int64_t matrix, part of) {
     const correlation *forward = &job->forward;
     int64_t p = matrix / LINE_MATRICES, q = matrix % LINE_MATRICES;
-    float *d_u = now->d_u + matrix * forward->c * forward->k;
     bool accumulate = now->accumulate;
     for (int64_t i = p; i < end_frequency(forward, p); i++)
         for (int64_t j = q; j < end_frequency(forward, q); j++, accumulate = true) {
             int64_t f = i * forward->form.line + j;
             const float *v = now->v + f * v_stride(job), *z = now->z + f * z_stride(job);
-            for (int64_t column = 0; column < forward->k; column += tile_columns())
-                for (int64_t row = begin; row < end; row += tile_rows())
-                    nf_kernel->gemm_columns(d_u + row * forward->k + column, (size_t)forward->k, v + row,
-                                            (size_t)v_row(forward), z + column * now->count, (size_t)now->count,
-                                            (size_t)nf_min(tile_rows(), end - row),
-                                            (size_t)nf_min(tile_columns(), forward->k - column), accumulate);
+            for (int64_t column = of.left; column < of.right; column += tile_columns())
+                for (int64_t row = of.top; row < of.bottom; row += tile_rows())
+                    nf_kernel->gemm_columns(of.d_u + (row - of.top) * of.stride + column - of.left, (size_t)of.stride,
+                                            v + row, (size_t)v_row(forward), z + column * now->count,
+                                            (size_t)now->count, (size_t)nf_min(tile_rows(), of.bottom - row),
+                                            (size_t)nf_min(tile_columns(), of.right - column), accumulate);
         }
+}
+
+/* Rows [top, bottom) of one matrix of a whole d_u. */
+static void multiply_rows(const weight_job *job, const pass *now, float *d_u, int64_t matrix, int64_t top,
+                          int64_t bottom) {
+    int64_t c = job->forward.c, k = job->forward.k;
+    multiply_part(job, now, matrix, (part){top, bottom, 0, k, d_u + (matrix * c + top) * k, k});
 }
 
 static void segment_task(void *context, int64_t task, int worker) {
     const weight_job *job = context;
     int64_t begin = job->forward.tiles * task / job->segments, end = job->forward.tiles * (task + 1) / job->segments;
+    float *d_u = job->d_u + task * d_u_size(job);
     if (begin == end)
-        memset(job->d_u + task * d_u_size(job), 0, (size_t)d_u_size(job) * sizeof(float));
+        memset(d_u, 0, (size_t)d_u_size(job) * sizeof *d_u);
     for (int64_t first = begin; first < end; first += job->pass_tiles) {
-        pass now = make_pass(job, worker, task, first, end);
+        pass now = make_pass(job, worker, first, end);
         now.accumulate = first > begin;
         transform_tiles(job, &now, 0, now.count);
         for (int64_t matrix = 0; matrix < MATRICES; matrix++)
-            multiply_matrix(job, &now, matrix, 0, job->forward.c);
+            multiply_rows(job, &now, d_u, matrix, 0, job->forward.c);
     }
 }
 
 static void transform_task(void *context, int64_t task, int worker) {
     (void)worker;
     const weight_job *job = context;
-    pass now = make_pass(job, 0, 0, job->first, job->forward.tiles);
+    pass now = make_pass(job, 0, job->first, job->forward.tiles);
     int64_t begin = task * TRANSFORM_TILES;
     transform_tiles(job, &now, begin, nf_min(begin + TRANSFORM_TILES, now.count));
 }
@@ -569,10 +589,24 @@ static void transform_task(void *context, int64_t task, int worker) {
 static void matrix_task(void *context, int64_t task, int worker) {
     (void)worker;
     const weight_job *job = context;
-    pass now = make_pass(job, 0, 0, job->first, job->forward.tiles);
+    pass now = make_pass(job, 0, job->first, job->forward.tiles);
     now.accumulate = job->first > 0;
     int64_t parts = nf_ceil_div(job->forward.c, PRODUCT_ROWS), begin = task % parts * PRODUCT_ROWS;
-    multiply_matrix(job, &now, task / parts, begin, nf_min(begin + PRODUCT_ROWS, job->forward.c));
+    multiply_rows(job, &now, job->d_u, task / parts, begin, nf_min(begin + PRODUCT_ROWS, job->forward.c));
+}
+
+static void part_task(void *context, int64_t task, int worker) {
+    const weight_job *job = context;
+    int64_t c = job->forward.c, k = job->forward.k, across = nf_ceil_div(k, PART_COLUMNS);
+    int64_t top = task / across * PART_ROWS, left = task % across * PART_COLUMNS;
+    int64_t rows = nf_min(PART_ROWS, c - top), columns = nf_min(PART_COLUMNS, k - left), stride = rows * columns + PAD;
+    pass now = make_pass(job, 0, 0, job->forward.tiles);
+    float *d_u = job->d_u + worker * part_size();
+    for (int64_t matrix = 0; matrix < MATRICES; matrix++)
+        multiply_part(job, &now, matrix, (part){top, top + rows, left, left + columns, d_u + matrix * stride, columns});
+    for (int64_t row = 0; row < rows; row++)
+        job->finish(job->d_weight + (top + row) * k + left, (size_t)(c * k), d_u + row * columns, (size_t)stride,
+                    (size_t)columns, job->accumulate);
 }
 
 static void finish_task(void *context, int64_t task, int worker) {
@@ -591,8 +625,12 @@ static int64_t pass_count(const weight_job *job) {
     return job->segments > 1 ? job->forward.workers : 1;
 }
 
+static int64_t matrices_size(const weight_job *job) {
+    return job->by_parts ? job->forward.workers * part_size() : job->segments * d_u_size(job);
+}
+
 static size_t weight_scratch(const weight_job *job) {
-    return (size_t)(pass_count(job) * pass_floats(job) + job->segments * d_u_size(job) + zeros_size(&job->forward));
+    return (size_t)(pass_count(job) * pass_floats(job) + matrices_size(job) + zeros_size(&job->forward));
 }
 
 size_t nf_winograd_backward_scratch(const nf_conv *conv) {
@@ -607,6 +645,11 @@ static nf_status sum_products(weight_job *job) {
     int workers = job->forward.workers;
     if (job->segments > 1)
         return nf_parallel(segment_task, job, job->segments, workers);
+    if (job->by_parts) {
+        NF_TRY(nf_parallel(transform_task, job, nf_ceil_div(tiles, TRANSFORM_TILES), workers));
+        int64_t down = nf_ceil_div(job->forward.c, PART_ROWS), across = nf_ceil_div(job->forward.k, PART_COLUMNS);
+        return nf_parallel(part_task, job, down * across, workers);
+    }
     for (; job->first < tiles; job->first += job->pass_tiles) {
         int64_t count = nf_min(job->pass_tiles, tiles - job->first);
         NF_TRY(nf_parallel(transform_task, job, nf_ceil_div(count, TRANSFORM_TILES), workers));
@@ -624,8 +667,9 @@ nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, cons
     job.accumulate = accumulate;
     job.passes = scratch;
     job.d_u = job.passes + pass_count(&job) * pass_floats(&job);
-    job.zeros = job.d_u + job.segments * d_u_size(&job);
+    job.zeros = job.d_u + matrices_size(&job);
     memset(job.zeros, 0, (size_t)zeros_size(&job.forward) * sizeof *job.zeros);
     NF_TRY(sum_products(&job));
-    return nf_parallel(finish_task, &job, nf_ceil_div(conv->c * conv->k, FINISH_CHUNK), conv->workers);
+    return job.by_parts ? NF_OK
+                        : nf_parallel(finish_task, &job, nf_ceil_div(conv->c * conv->k, FINISH_CHUNK), conv->workers);
 }
