@@ -149,14 +149,16 @@ static tile locate(const correlation *job, int64_t index) {
     return (tile){index / (job->across * job->down), index / job->across % job->down, index % job->across};
 }
 
-/* The tile after this one. */
-static tile next_tile(const correlation *job, tile at) {
-    if (++at.j < job->across)
-        return at;
-    at.j = 0;
-    if (++at.i < job->down)
-        return at;
-    return (tile){at.image + 1, 0, 0};
+/* To the tile after this one. By address, as `pixels` takes it: copies of it would wait for stores that are under way
+ * to memory. */
+static void advance(const correlation *job, tile *at) {
+    if (++at->j < job->across)
+        return;
+    at->j = 0;
+    if (++at->i < job->down)
+        return;
+    at->i = 0;
+    at->image++;
 }
 
 /* A batch of images cut into squares of `size` x `size` pixels, `step` from one to the next. */
@@ -176,12 +178,12 @@ static squares result_squares(const correlation *job, const float *images) {
 }
 
 /* The pixels of a tile's square; `outside` for those that are not in the image. */
-static void pixels(const float **out, const squares *from, tile at, const float *outside) {
-    int64_t y = at.i * from->step - from->pad_h, x = at.j * from->step - from->pad_w, size = from->size, c = from->c;
+static void pixels(const float **out, const squares *from, const tile *at, const float *outside) {
+    int64_t y = at->i * from->step - from->pad_h, x = at->j * from->step - from->pad_w, size = from->size, c = from->c;
     int64_t left = nf_clamp(-x, 0, size), right = nf_clamp(from->w - x, left, size);
     for (int64_t i = 0; i < size; i++, out += size) {
         bool inside = y + i >= 0 && y + i < from->h;
-        const float *first = from->images + ((at.image * from->h + y + i) * from->w + x) * c;
+        const float *first = from->images + ((at->image * from->h + y + i) * from->w + x) * c;
         if (inside && left == 0 && right == size) {
             for (int64_t j = 0; j < size; j++)
                 out[j] = first + j * c;
@@ -279,11 +281,11 @@ static void transform_input(const correlation *job, float *v, int64_t first, int
     squares source = source_squares(job);
     const float *pixel[2][MAX_PIXELS]; /* of this tile and of the next */
     tile at = locate(job, begin);
-    pixels(pixel[begin % 2], &source, at, zeros);
+    pixels(pixel[begin % 2], &source, &at, zeros);
     for (int64_t t = begin; t < end; t++) {
         if (t + 1 < end) {
-            at = next_tile(job, at);
-            pixels(pixel[(t + 1) % 2], &source, at, zeros);
+            advance(job, &at);
+            pixels(pixel[(t + 1) % 2], &source, &at, zeros);
             prefetch(pixel[(t + 1) % 2], job->form.patch, job->c);
         }
         float *target = v + (t - first) / rows * rows * channels + (t - first) % rows * 16;
@@ -298,9 +300,9 @@ static void transform_output(const correlation *job, const float *m, int64_t fir
     int64_t row = m_row(job), stride = m_stride(job);
     squares result = result_squares(job, job->out + column);
     tile at = locate(job, first);
-    for (int64_t t = 0; t < count; t++, m += row, at = next_tile(job, at)) {
+    for (int64_t t = 0; t < count; t++, m += row, advance(job, &at)) {
         const float *pixel[MAX_PIXELS];
-        pixels(pixel, &result, at, sink);
+        pixels(pixel, &result, &at, sink);
         job->form.output((float *const *)(uintptr_t)pixel, m, (size_t)stride, (size_t)columns, job->accumulate);
     }
 }
@@ -517,14 +519,14 @@ static void transform_tiles(const weight_job *job, const pass *now, int64_t begi
     squares source = source_squares(forward), result = result_squares(forward, job->d_y);
     const float *pixel[2][MAX_PIXELS], *gradient[MAX_PIXELS]; /* pixel: of this tile and of the next */
     tile at = locate(forward, now->first + begin);
-    pixels(pixel[begin % 2], &source, at, job->zeros);
+    pixels(pixel[begin % 2], &source, &at, job->zeros);
     for (int64_t t = begin; t < end; t++) {
-        pixels(gradient, &result, at, job->zeros);
+        pixels(gradient, &result, &at, job->zeros);
         prefetch(gradient, forward->form.tile, forward->k);
         forward->form.input(now->v + t * row, (size_t)v_step, 16, 16, pixel[t % 2], (size_t)forward->c, channels);
         if (t + 1 < end) {
-            at = next_tile(forward, at);
-            pixels(pixel[(t + 1) % 2], &source, at, job->zeros);
+            advance(forward, &at);
+            pixels(pixel[(t + 1) % 2], &source, &at, job->zeros);
             prefetch(pixel[(t + 1) % 2], forward->form.patch, forward->c);
         }
         job->gradient(now->z + t * columns, (size_t)z_step, (size_t)columns, (size_t)(now->count * columns), gradient,
