@@ -40,6 +40,7 @@ def test_padding(padding, stride):
         (64, (70, 4, 4, 256)),
         (256, (9, 4, 4, 200)),  # several parts of the rows of the weights' gradient
         (32, (40, 28, 28, 16)),  # several passes over the tiles
+        (320, (5, 4, 4, 352)),  # by panels of output channels, and parts of the weights' gradient
     ],
 )
 @pytest.mark.parametrize("stride", [1, 2])
@@ -102,6 +103,30 @@ def test_same_bits_for_any_number_of_threads():
         results.append((y.tobytes(), d_x.tobytes(), network.gradients.tobytes()))
     _core.set_num_threads(before)
     assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_same_bits_however_the_work_is_split(stride):
+    """Few images with many channels; three channels, which are computed directly."""
+    before = _core.get_num_threads()
+    for channels, out, size in ((352, 320, 8), (3, 32, 20)):
+        x = np.random.default_rng(0).normal(size=(5, size, size, channels)).astype(np.float32)
+        results = set()
+        for threads in (1, 2, 3, 7):
+            _core.set_num_threads(threads)
+            network = Network([Conv(out, 3, stride), BatchNorm()], (None, None, channels))
+            y = network.forward(x, training=True)
+            d_x = network.backward(y, input_gradient=True)
+            results.add((y.tobytes(), d_x.tobytes(), network.gradients.tobytes()))
+        assert len(results) == 1
+    _core.set_num_threads(before)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_few_channels(stride):
+    """Windows read where they lie: images wider and narrower than a block, windows of short and long runs."""
+    for channels, kernel, size, out in ((1, 3, 28, 16), (3, 3, 9, 33), (3, 7, 21, 64), (2, 5, 100, 32), (4, 4, 17, 16)):
+        check([conv(out, kernel, stride, kernel // 2)], (3, size, size + 1, channels), tolerance=2e-5)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -1,11 +1,14 @@
 /* Matrix products c = a b of packed operands, one register tile of GEMM_ROWS x GEMM_COLUMNS at a time.
  *
  * b is packed in panels of GEMM_COLUMNS columns: element (k, n) of a panel at b[k * GEMM_COLUMNS + n], columns beyond
- * the matrix zero. a is packed in one of two layouts, whichever takes whole runs from where it comes from: rows     a
- * tile of GEMM_ROWS rows, each contiguous in its source; (m, k) at a[k / 16][m][k % 16], depth a multiple of 16 columns
- * a tile of GEMM_ROWS rows whose columns are contiguous in the source; (m, k) at a[k][m] The first serves products
- * whose depth is what is contiguous (a convolution's input against its weights), the second those whose depth is the
- * pixels (the gradient of the weights). */
+ * the matrix zero. a is packed in tiles of GEMM_ROWS rows, in one of two layouts, whichever takes whole runs from where
+ * it comes from:
+ *
+ *   rows      each row is contiguous in the source; (m, k) at a[k / 16][m][k % 16], depth a multiple of 16
+ *   columns   each column is contiguous in the source; (m, k) at a[k][m]
+ *
+ * The first serves products whose depth is what is contiguous (a convolution's input against its weights), the second
+ * those whose depth is the pixels (the gradient of the weights). */
 #include "gemm.h"
 
 #include "kernels.h"
@@ -89,9 +92,16 @@ NF_INLINE void store_tile_row(float *c, const vreal *sum, int vectors, size_t co
         v_store_some(c, accumulate ? v_add(sum[0], v_load_some(c, columns)) : sum[0], columns);
 }
 
+/* Where a tile of the result goes: its rows each somewhere, or `stride` apart from `first` on. */
+typedef struct place {
+    float *const *rows; /* or NULL */
+    float *first;
+    size_t stride;
+} place;
+
 /* The product of a register tile, of `height` rows and `vectors` vectors of columns: constants wherever it is inlined.
  * Few rows or columns, as at the edge of a matrix, need not cost a whole tile's arithmetic. */
-NF_INLINE void tile_by_rows(int height, int vectors, float *const *c, size_t column, const float *a, const float *b,
+NF_INLINE void tile_by_rows(int height, int vectors, place c, size_t column, const float *a, const float *b,
                             size_t depth, size_t rows, size_t columns, bool accumulate) {
     vreal sum[GEMM_ROWS][2];
     NF_UNROLL
@@ -114,8 +124,10 @@ NF_INLINE void tile_by_rows(int height, int vectors, float *const *c, size_t col
     }
     NF_UNROLL
     for (int m = 0; m < height; m++)
-        if ((size_t)m < rows)
-            store_tile_row(c[m] + column, sum[m], vectors, columns, accumulate);
+        if ((size_t)m < rows) {
+            float *row = c.rows ? c.rows[m] : c.first + (size_t)m * c.stride;
+            store_tile_row(row + column, sum[m], vectors, columns, accumulate);
+        }
 }
 
 NF_INLINE void tile_by_columns(int height, int vectors, float *c, size_t stride, const float *a, size_t a_stride,
@@ -146,10 +158,24 @@ NF_INLINE void tile_by_columns(int height, int vectors, float *c, size_t stride,
 /* Rows layout. Row m of the result goes to c[m] + column; only `rows` rows and `columns` columns are written. */
 void NF_KERNEL(gemm_rows)(float *const *c, size_t column, const float *a, const float *b, size_t depth, size_t rows,
                           size_t columns, bool accumulate) {
+    place to = {.rows = c};
     if (columns > NF_WIDTH)
-        tile_by_rows(GEMM_ROWS, 2, c, column, a, b, depth, rows, columns, accumulate);
+        tile_by_rows(GEMM_ROWS, 2, to, column, a, b, depth, rows, columns, accumulate);
     else
-        tile_by_rows(GEMM_ROWS, 1, c, column, a, b, depth, rows, columns, accumulate);
+        tile_by_rows(GEMM_ROWS, 1, to, column, a, b, depth, rows, columns, accumulate);
+}
+
+/* Rows layout. c is (rows, columns) with row stride `stride`, where rows up to a whole tile, and columns up to a whole
+ * vector, may be written. */
+void NF_KERNEL(gemm_tiles)(float *c, size_t stride, const float *a, const float *b, size_t depth, size_t rows,
+                           size_t columns) {
+    for (size_t m = 0; m < rows; m += GEMM_ROWS, c += GEMM_ROWS * stride, a += GEMM_ROWS * depth) {
+        place to = {.first = c, .stride = stride};
+        if (columns > NF_WIDTH)
+            tile_by_rows(GEMM_ROWS, 2, to, 0, a, b, depth, GEMM_ROWS, GEMM_COLUMNS, false);
+        else
+            tile_by_rows(GEMM_ROWS, 1, to, 0, a, b, depth, GEMM_ROWS, NF_WIDTH, false);
+    }
 }
 
 /* Columns layout. c is (rows, columns) with row stride `stride`. */

@@ -34,9 +34,21 @@
     K(void, gemm_rows,                                                                                                \
       (float *const *c, size_t column, const float *a, const float *b, size_t depth, size_t rows, size_t columns,     \
        bool accumulate))                                                                                              \
+    K(void, gemm_tiles,                                                                                               \
+      (float *c, size_t stride, const float *a, const float *b, size_t depth, size_t rows, size_t columns))           \
     K(void, gemm_columns,                                                                                             \
       (float *c, size_t stride, const float *a, size_t a_stride, const float *b, size_t depth, size_t rows,           \
        size_t columns, bool accumulate))                                                                              \
+    /* windows.c: `windows` rows of y, `stride` apart, = bias + windows times b, a panel of gemm.c; a window is a run \
+     * of numbers from each of `taps` rows of the image. bias has a panel's columns */                                \
+    K(void, window_products,                                                                                          \
+      (float *y, size_t stride, const float *bias, const float *image, size_t image_row, size_t step, size_t taps,    \
+       size_t run, const float *b, size_t windows, size_t columns))                                                   \
+    /* d_w (taps * run, k) (+)= windows^T d_y for d_y (height, width, k) of whole vectors k; rows of windows are      \
+     * image_step apart */                                                                                            \
+    K(void, window_gradient,                                                                                          \
+      (float *d_w, const float *image, size_t image_row, size_t image_step, size_t step, size_t taps, size_t run,     \
+       const float *d_y, size_t height, size_t width, size_t k, bool accumulate))                                     \
     /* batch_norm.c: x is (rows, c), what belongs to a channel is (c) */                                              \
     K(void, moments, (float *mean, float *squares, const float *x, size_t rows, size_t c))                            \
     K(void, scale_shift,                                                                                              \

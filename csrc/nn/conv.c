@@ -6,6 +6,7 @@
 #include "../core/dispatch.h"
 #include "../core/integers.h"
 #include "../core/threads.h"
+#include "few_channels.h"
 #include "gather.h"
 #include "winograd.h"
 
@@ -18,10 +19,11 @@ static size_t larger(size_t a, size_t b) {
 nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorithm wanted) {
     bool halves = conv->stride == 2 && conv->pad_h == 1 && conv->pad_w == 1;
     bool possible = conv->kernel_h == 3 && conv->kernel_w == 3 && (conv->stride == 1 || halves) && !bias;
-    /* Transforms pay by the number of channels; tiles that stick out of the image, and few tiles, are work for nothing.
-     */
+    /* Transforms pay by the number of channels; tiles that stick out of the image are work for nothing, and the
+     * weights' transform, which with stride 2 saves less, wants tiles to meet. */
     int64_t covered = nf_round_up(conv->out_h, 4) * nf_round_up(conv->out_w, 4), used = conv->out_h * conv->out_w;
-    bool pays = conv->c >= 16 && conv->k >= 16 && conv->n * covered >= 16 * 64 && covered * 2 <= used * 3;
+    int64_t least_tiles = conv->stride == 1 ? 4 : 8;
+    bool pays = conv->c >= 16 && conv->k >= 16 && conv->n * covered >= 16 * least_tiles && covered * 2 <= used * 3;
     bool winograd = possible && (wanted == NF_CONV_WINOGRAD4 || (wanted == NF_CONV_AUTO && pays));
     return winograd ? NF_CONV_WINOGRAD4 : NF_CONV_DIRECT;
 }
@@ -57,6 +59,8 @@ static nf_gather forward_gather(const nf_conv *conv) {
 size_t nf_conv_forward_scratch(const nf_conv *conv) {
     if (conv->algorithm == NF_CONV_WINOGRAD4)
         return nf_winograd_forward_scratch(conv);
+    if (nf_few_channels_forward_pays(conv))
+        return nf_few_channels_forward_scratch(conv);
     nf_gather gather = forward_gather(conv);
     return nf_gather_panels_size(&gather) + (size_t)conv->workers * nf_gather_rows_size(&gather);
 }
@@ -72,6 +76,8 @@ nf_status nf_conv_forward(const nf_conv *conv, float *y, float *moments, const f
                           const float *bias, float *scratch) {
     if (conv->algorithm == NF_CONV_WINOGRAD4)
         return nf_winograd_forward(conv, y, x, weight, scratch);
+    if (nf_few_channels_forward_pays(conv))
+        return nf_few_channels_forward(conv, y, moments, x, weight, bias, scratch);
     nf_gather gather = forward_gather(conv);
     gather.source = x;
     gather.out = y;
@@ -238,6 +244,8 @@ static int64_t blocks_size(const nf_conv *conv, const weight_split *split) {
 size_t nf_conv_backward_scratch(const nf_conv *conv) {
     if (conv->algorithm == NF_CONV_WINOGRAD4)
         return nf_winograd_backward_scratch(conv);
+    if (nf_few_channels_backward_pays(conv))
+        return larger(nf_few_channels_backward_scratch(conv), backward_input_scratch(conv));
     weight_split split = split_weights(conv);
     int64_t partial = split.segments * (conv->k + (split.segments > 1 ? weight_size(conv) : 0));
     return larger((size_t)(partial + conv->workers * blocks_size(conv, &split)), backward_input_scratch(conv));
@@ -319,6 +327,8 @@ nf_status nf_conv_backward_parameters(const nf_conv *conv, float *d_weight, floa
                                       const float *d_y, bool accumulate, float *scratch) {
     if (conv->algorithm == NF_CONV_WINOGRAD4)
         return nf_winograd_backward_weight(conv, d_weight, x, d_y, accumulate, scratch);
+    if (nf_few_channels_backward_pays(conv))
+        return nf_few_channels_backward_parameters(conv, d_weight, d_bias, x, d_y, accumulate, scratch);
     weight_job job = {.conv = conv,
                       .gather = forward_gather(conv),
                       .split = split_weights(conv),
