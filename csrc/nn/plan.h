@@ -1,5 +1,6 @@
-/* The plan of a step: what is computed in which order, what is fused, and where in memory everything lies. Made once
- * for each input shape (plan.c), carried out by execute.c, owned by network.c. Nothing is allocated in a step. */
+/* The plan of a step: what is computed in which order, what is fused (plan.c), what is kept for the way back and where
+ * in memory everything lies (placement.c). Made once for each input shape, carried out by execute.c, owned by
+ * network.c. Nothing is allocated in a step. */
 #ifndef NF_NN_PLAN_H
 #define NF_NN_PLAN_H
 
@@ -24,6 +25,8 @@ typedef struct nf_tensor {
     int64_t consumers;        /* layers that read it; being the network's output counts as one */
     int64_t producer;         /* step, or -1 */
     int64_t buffer, gradient; /* buffers, or -1; the input's gradient is the caller's */
+    bool read_back;           /* some step reads it on its way back */
+    int64_t passes, again; /* passes: 0, or it is not kept; again: the buffer where it is then computed again, or -1 */
 } nf_tensor;
 
 typedef struct nf_step {
@@ -41,7 +44,19 @@ typedef struct nf_step {
     };
 } nf_step;
 
-/* A piece of the arena, in use from time `first` to `last`: step s forwards is time s, backwards 2 steps - 1 - s. */
+/* What is done at one time of a training step, or of an evaluation. */
+typedef enum nf_deed {
+    NF_DEED_FORWARD,
+    NF_DEED_AGAIN, /* forward once more, into the memory for the way back */
+    NF_DEED_BACKWARD,
+} nf_deed;
+
+typedef struct nf_action {
+    nf_deed deed;
+    int64_t step, scratch; /* scratch: buffer, or -1 */
+} nf_action;
+
+/* A piece of the arena, in use from action `first` to action `last`. */
 typedef struct nf_buffer {
     size_t bytes, offset;
     int64_t first, last;
@@ -54,10 +69,11 @@ typedef struct nf_plan {
     int64_t groups;
     int workers;
     int64_t step_count, tensor_count, buffer_count, output; /* output: the tensor */
+    int64_t action_count, forward_count;                    /* the first forward_count actions go forwards */
     nf_step *steps;
     nf_tensor *tensors;
     nf_buffer *buffers;
-    int64_t scratch; /* buffer that all steps share */
+    nf_action *actions;
     size_t arena_bytes;
     char *arena;
 } nf_plan;
@@ -67,6 +83,9 @@ nf_status nf_plan_create(nf_plan **plan, const nf_layer *layers, int64_t count, 
                          nf_conv_algorithm algorithm, bool training, int64_t groups, int workers);
 nf_status nf_plan_allocate(nf_plan *plan);
 void nf_plan_free(nf_plan *plan);
+
+/* placement.c: the actions, the routes of the gradients and all buffers, for a plan with steps and tensors. */
+nf_status nf_plan_place(nf_plan *plan);
 
 /* Offsets of each layer's parameters and statistics in their vectors; what a layer does not have is not looked at. */
 typedef struct nf_layer_offsets {
