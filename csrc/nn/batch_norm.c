@@ -45,6 +45,7 @@ typedef struct norm_job {
     const nf_batch_norm *norm;
     float *y, *saved, *running_mean, *running_var, *partial, *factors; /* factors: forward's, or backward's three */
     const float *x, *addend, *moments, *weight, *bias;
+    uint16_t *stored;
     float *d_x, *d_y, *d_weight, *d_bias;
     const float *output;
     bool accumulate_input, accumulate_parameters;
@@ -176,6 +177,24 @@ nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *
     float *factors = (float *)(uintptr_t)saved + factors_size(norm);
     norm_job job = {.norm = norm, .y = y, .factors = factors, .x = x, .addend = addend};
     return over_blocks(apply_task, &job);
+}
+
+static void block_store(const norm_job *job, int64_t block, row_range rows) {
+    (void)block;
+    int64_t c = job->norm->c, at = rows.first * c;
+    const float *factor = job->factors + 2 * rows.group * c;
+    nf_kernel->to_bfloat16_by_side(job->stored + at, job->x + at, factor, factor + c, (size_t)rows.count, (size_t)c);
+}
+
+static void store_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    for_blocks(context, task, block_store);
+}
+
+nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const float *x, const float *saved) {
+    float *factors = (float *)(uintptr_t)saved + factors_size(norm);
+    norm_job job = {.norm = norm, .stored = stored, .factors = factors, .x = x};
+    return over_blocks(store_task, &job);
 }
 
 /* ---- Backward ----

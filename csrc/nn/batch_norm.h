@@ -35,6 +35,9 @@ nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const floa
 nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
                               const float *saved);
 
+/* x as bfloat16, rounded such that ReLU behind the norm (without a sum) is zero where it was. */
+nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const float *x, const float *saved);
+
 /* d_y becomes the gradient before ReLU, which is also the addend's. d_x (+)= the gradient of x; d_x may be d_y, and
  * NULL where nobody wants it. y: for ReLU after a sum, else NULL. */
 nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d_weight, float *d_bias, float *d_y,

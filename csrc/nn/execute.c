@@ -70,13 +70,24 @@ static nf_status step_forward(const forward_call *call, const nf_step *step, flo
     return NF_OK;
 }
 
+static nf_status store(const nf_plan *plan, int64_t tensor) {
+    const nf_tensor *done = &plan->tensors[tensor];
+    uint16_t *stored = (uint16_t *)buffer(plan, done->stored);
+    const nf_step *reader = &plan->steps[done->last_reader];
+    if (reader->kind == NF_BATCH_NORM && reader->norm.relu && reader->addend < 0)
+        return nf_batch_norm_store(&reader->norm, stored, value(plan, tensor), buffer(plan, reader->saved));
+    return nf_to_bfloat16(stored, value(plan, tensor), done->size, plan->workers);
+}
+
 nf_status nf_plan_forward(const nf_plan *plan, const nf_layer *layers, const nf_layer_offsets *offsets, float *y,
                           float *statistics, const float *x, const float *parameters) {
     forward_call call = {plan, layers, offsets, statistics, parameters};
     NF_TRY(nf_copy_finite(value(plan, 0), x, plan->tensors[0].size, "x", plan->workers));
     for (int64_t i = 0; i < plan->forward_count; i++) {
         const nf_action *action = &plan->actions[i];
-        NF_TRY(step_forward(&call, &plan->steps[action->step], buffer(plan, action->scratch)));
+        NF_TRY(action->deed == NF_DEED_STORE
+                   ? store(plan, action->index)
+                   : step_forward(&call, &plan->steps[action->index], buffer(plan, action->scratch)));
     }
     memcpy(y, value(plan, plan->output), (size_t)plan->tensors[plan->output].size * sizeof *y);
     return NF_OK;
@@ -98,6 +109,12 @@ static float *gradient(const backward_call *call, int64_t tensor) {
     return tensor == 0 ? call->d_x : buffer(call->plan, call->plan->tensors[tensor].gradient);
 }
 
+static nf_status fetch(const nf_plan *plan, int64_t tensor) {
+    const nf_tensor *wanted = &plan->tensors[tensor];
+    const uint16_t *stored = (const uint16_t *)buffer(plan, wanted->stored);
+    return nf_from_bfloat16(kept(plan, tensor), stored, wanted->size, plan->workers);
+}
+
 /* What a step computed forwards, once more. */
 static nf_status step_again(const backward_call *call, const nf_step *step) {
     const nf_plan *plan = call->plan;
@@ -114,21 +131,26 @@ static nf_status step_again(const backward_call *call, const nf_step *step) {
     }
 }
 
-/* Of a convolution of either kind. */
-static nf_status filter_backward(const backward_call *call, const nf_step *step, float *scratch) {
+/* Of a convolution of either kind, first the gradients of its parameters, then that of its input. */
+static nf_status weights_backward(const backward_call *call, const nf_step *step, float *scratch) {
     const nf_layer_offsets *at = &call->offsets[step->layer];
     const float *x = kept(call->plan, step->input), *d_y = gradient(call, step->output);
-    const float *weight = call->parameters + at->weight;
-    float *d_x = gradient(call, step->input), *d_weight = call->gradients + at->weight;
+    float *d_weight = call->gradients + at->weight;
     float *d_bias = call->layers[step->layer].bias ? call->gradients + at->bias : NULL;
-    bool add = step->input_route == NF_ROUTE_ADD, depthwise = step->kind == NF_DEPTHWISE_CONV;
-    NF_TRY(depthwise
-               ? nf_depthwise_backward_parameters(&step->depthwise, d_weight, d_bias, x, d_y, call->accumulate, scratch)
-               : nf_conv_backward_parameters(&step->conv, d_weight, d_bias, x, d_y, call->accumulate, scratch));
+    if (step->kind == NF_DEPTHWISE_CONV)
+        return nf_depthwise_backward_parameters(&step->depthwise, d_weight, d_bias, x, d_y, call->accumulate, scratch);
+    return nf_conv_backward_parameters(&step->conv, d_weight, d_bias, x, d_y, call->accumulate, scratch);
+}
+
+static nf_status filter_backward(const backward_call *call, const nf_step *step, float *scratch) {
+    const float *weight = call->parameters + call->offsets[step->layer].weight, *d_y = gradient(call, step->output);
+    float *d_x = gradient(call, step->input);
+    bool add = step->input_route == NF_ROUTE_ADD;
     if (!d_x)
         return NF_OK;
-    return depthwise ? nf_depthwise_backward_input(&step->depthwise, d_x, d_y, weight, add, scratch)
-                     : nf_conv_backward_input(&step->conv, d_x, d_y, weight, add, scratch);
+    if (step->kind == NF_DEPTHWISE_CONV)
+        return nf_depthwise_backward_input(&step->depthwise, d_x, d_y, weight, add, scratch);
+    return nf_conv_backward_input(&step->conv, d_x, d_y, weight, add, scratch);
 }
 
 static nf_status layer_norm_backward(const backward_call *call, const nf_step *step, float *scratch) {
@@ -198,9 +220,13 @@ nf_status nf_plan_backward(const nf_plan *plan, const nf_layer *layers, const nf
     NF_TRY(nf_copy_finite(gradient(&call, plan->output), d_y, plan->tensors[plan->output].size, "d_y", plan->workers));
     for (int64_t i = plan->forward_count; i < plan->action_count; i++) {
         const nf_action *action = &plan->actions[i];
-        const nf_step *step = &plan->steps[action->step];
-        NF_TRY(action->deed == NF_DEED_AGAIN ? step_again(&call, step)
-                                             : step_backward(&call, step, buffer(plan, action->scratch)));
+        float *scratch = buffer(plan, action->scratch);
+        switch (action->deed) {
+        case NF_DEED_FETCH: NF_TRY(fetch(plan, action->index)); break;
+        case NF_DEED_AGAIN: NF_TRY(step_again(&call, &plan->steps[action->index])); break;
+        case NF_DEED_WEIGHTS: NF_TRY(weights_backward(&call, &plan->steps[action->index], scratch)); break;
+        default: NF_TRY(step_backward(&call, &plan->steps[action->index], scratch));
+        }
     }
     return NF_OK;
 }

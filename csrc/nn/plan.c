@@ -176,6 +176,7 @@ static nf_status fill(nf_plan *plan, const nf_layer *layers, int64_t count, cons
                                        .producer = -1,
                                        .buffer = -1,
                                        .gradient = -1,
+                                       .stored = -1,
                                        .again = -1};
     }
     void *memory;
@@ -189,13 +190,18 @@ static nf_status fill(nf_plan *plan, const nf_layer *layers, int64_t count, cons
 }
 
 nf_status nf_plan_create(nf_plan **plan, const nf_layer *layers, int64_t count, const nf_shape *shapes,
-                         nf_conv_algorithm algorithm, bool training, int64_t groups, int workers) {
+                         nf_conv_algorithm algorithm, nf_activation_type activations, bool training, int64_t groups,
+                         int workers) {
     void *memory;
     *plan = NULL;
     NF_TRY(nf_alloc(&memory, sizeof **plan));
     nf_plan *made = memory;
-    *made = (nf_plan){
-        .input = shapes[0], .algorithm = algorithm, .training = training, .groups = groups, .workers = workers};
+    *made = (nf_plan){.input = shapes[0],
+                      .algorithm = algorithm,
+                      .activations = activations,
+                      .training = training,
+                      .groups = groups,
+                      .workers = workers};
     nf_status status = fill(made, layers, count, shapes);
     if (status != NF_OK) {
         nf_plan_free(made);

@@ -26,7 +26,9 @@ typedef struct nf_tensor {
     int64_t producer;         /* step, or -1 */
     int64_t buffer, gradient; /* buffers, or -1; the input's gradient is the caller's */
     bool read_back;           /* some step reads it on its way back */
-    int64_t passes, again; /* passes: 0, or it is not kept; again: the buffer where it is then computed again, or -1 */
+    int64_t passes;           /* by which it is computed again on the way back; 0: it is kept */
+    int64_t last_reader;      /* step forwards */
+    int64_t stored, again;    /* buffers, or -1: it in bfloat16; it on the way back, if no longer in `buffer` */
 } nf_tensor;
 
 typedef struct nf_step {
@@ -34,6 +36,7 @@ typedef struct nf_step {
     int64_t layer;                 /* the layer whose parameters it uses */
     int64_t input, addend, output; /* tensors; addend: of a sum, or of a batch norm fused with one; else -1 */
     int64_t saved, moments;        /* buffers, or -1: what backward needs; a convolution's moments for batch norm */
+    int64_t time;                  /* its action forwards */
     nf_route input_route, addend_route;
     union {
         nf_conv conv;
@@ -47,13 +50,17 @@ typedef struct nf_step {
 /* What is done at one time of a training step, or of an evaluation. */
 typedef enum nf_deed {
     NF_DEED_FORWARD,
-    NF_DEED_AGAIN, /* forward once more, into the memory for the way back */
+    NF_DEED_STORE,   /* a tensor that only the way back will read, as bfloat16 */
+    NF_DEED_FETCH,   /* the same tensor, into memory for the way back */
+    NF_DEED_AGAIN,   /* forward once more, into such memory */
+    NF_DEED_WEIGHTS, /* first part of a convolution's way back: only it reads the input */
     NF_DEED_BACKWARD,
 } nf_deed;
 
 typedef struct nf_action {
     nf_deed deed;
-    int64_t step, scratch; /* scratch: buffer, or -1 */
+    int64_t index;   /* of the step, or tensor to store or fetch */
+    int64_t scratch; /* buffer, or -1 */
 } nf_action;
 
 /* A piece of the arena, in use from action `first` to action `last`. */
@@ -65,6 +72,7 @@ typedef struct nf_buffer {
 typedef struct nf_plan {
     nf_shape input;
     nf_conv_algorithm algorithm;
+    nf_activation_type activations;
     bool training;
     int64_t groups;
     int workers;
@@ -80,7 +88,8 @@ typedef struct nf_plan {
 
 /* shapes[i] is the shape of tensor i. The plan has no arena yet. Free with nf_plan_free, which accepts NULL. */
 nf_status nf_plan_create(nf_plan **plan, const nf_layer *layers, int64_t count, const nf_shape *shapes,
-                         nf_conv_algorithm algorithm, bool training, int64_t groups, int workers);
+                         nf_conv_algorithm algorithm, nf_activation_type activations, bool training, int64_t groups,
+                         int workers);
 nf_status nf_plan_allocate(nf_plan *plan);
 void nf_plan_free(nf_plan *plan);
 
