@@ -96,10 +96,16 @@ typedef enum nf_conv_algorithm {
                           direct; some 2e-6 */
 } nf_conv_algorithm;
 
+/* How activations are kept from forward to backward; computation is in float32 either way. */
+typedef enum nf_activation_type {
+    NF_ACTIVATIONS_FLOAT32,
+    NF_ACTIVATIONS_BFLOAT16, /* rounded to 8 significant bits, in half the memory */
+} nf_activation_type;
+
 /* Copies `layers`. `input` gives the channels and, where h and w are not 0 (any size will do), the size; n is not used.
  * Free with nf_network_free, which accepts NULL. */
 nf_status nf_network_create(nf_network **network, const nf_layer *layers, int64_t count, nf_shape input,
-                            nf_conv_algorithm algorithm);
+                            nf_conv_algorithm algorithm, nf_activation_type activations);
 void nf_network_free(nf_network *network);
 
 /* Where a parameter, or a running statistic, lies in its vector. */

@@ -424,6 +424,24 @@ def test_fixed_size():
         core.forward(np.ones((2, 9, 8, 3)), False, 1)
 
 
+@pytest.mark.parametrize(
+    "block, kept",
+    [
+        ([conv(16, 3), batch_norm(), plain(RELU)], 1),
+        ([conv(16, 3), layer_norm(), plain(GELU)], 2),
+        ([conv(16, 3), plain(SILU)], 1),
+        ([conv(16, 3), plain(RELU)], 1),
+    ],
+    ids=lambda value: "-".join(layer[0] for layer in value) if isinstance(value, list) else None,
+)
+def test_what_one_pass_computes_again_is_not_kept(block, kept):
+    """Of a block of layers only `kept` maps stay in memory until backward."""
+    few, many = (_core.Network(chain(*block * count), (32, 32, 16)) for count in (4, 12))
+    map_bytes = 64 * 32 * 32 * 16 * 4
+    grown = many.memory_bytes(64, 32, 32, True, 1) - few.memory_bytes(64, 32, 32, True, 1)
+    assert grown < (kept + 0.1) * 8 * map_bytes
+
+
 def test_out_of_memory():
     """With the n-th allocation failing, for all n: a MemoryError, and the same network works right afterwards."""
     wanted = small_run()

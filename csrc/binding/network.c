@@ -135,19 +135,32 @@ static bool read_in_shape(PyObject *object, nf_shape *shape) {
     return true;
 }
 
+/* The place of a string among the names that an enum has in this order, or -1 with an exception. */
+static int read_name(PyObject *object, const char *const *names, int count, const char *rule) {
+    for (int i = 0; i < count; i++)
+        if (PyUnicode_Check(object) && PyUnicode_CompareWithASCIIString(object, names[i]) == 0)
+            return i;
+    PyErr_Format(PyExc_ValueError, "%s, got %R", rule, object);
+    return -1;
+}
+
 static bool read_algorithm(PyObject *object, nf_conv_algorithm *algorithm) {
-    static const char *const names[] = {"auto", "direct", "winograd4"}; /* as in nf_conv_algorithm */
-    for (int i = 0; i < 3; i++)
-        if (PyUnicode_Check(object) && PyUnicode_CompareWithASCIIString(object, names[i]) == 0) {
-            *algorithm = (nf_conv_algorithm)i;
-            return true;
-        }
-    PyErr_Format(PyExc_ValueError, "conv_algo must be \"auto\", \"direct\" or \"winograd4\", got %R", object);
-    return false;
+    static const char *const names[] = {"auto", "direct", "winograd4"};
+    int found = read_name(object, names, 3, "conv_algo must be \"auto\", \"direct\" or \"winograd4\"");
+    *algorithm = (nf_conv_algorithm)found;
+    return found >= 0;
+}
+
+static bool read_activations(PyObject *object, nf_activation_type *activations) {
+    static const char *const names[] = {"float32", "bfloat16"};
+    int found = read_name(object, names, 2, "activation_dtype must be \"float32\" or \"bfloat16\"");
+    *activations = (nf_activation_type)found;
+    return found >= 0;
 }
 
 /* layers: a tuple, since reading numbers from it may run code that would change a list */
-static nf_status create(nf_network **network, PyObject *layers, nf_shape input, nf_conv_algorithm algorithm) {
+static nf_status create(nf_network **network, PyObject *layers, nf_shape input, nf_conv_algorithm algorithm,
+                        nf_activation_type activations) {
     Py_ssize_t count = PyTuple_Size(layers);
     void *memory;
     nf_status status = nf_alloc(&memory, (size_t)count * sizeof(nf_layer));
@@ -156,7 +169,7 @@ static nf_status create(nf_network **network, PyObject *layers, nf_shape input, 
         if (!read_layer(PyTuple_GetItem(layers, i), &list[i]))
             status = NF_BAD_VALUE;
     if (status == NF_OK)
-        status = nf_network_create(network, list, count, input, algorithm);
+        status = nf_network_create(network, list, count, input, algorithm, activations);
     nf_free(list);
     return status;
 }
@@ -175,20 +188,22 @@ static PyArrayObject *zero_vector(int64_t size) {
 }
 
 static PyObject *network_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
-    static char *names[] = {"layers", "in_shape", "conv_algo", NULL};
-    PyObject *layers, *in_shape, *conv_algo = NULL;
+    static char *names[] = {"layers", "in_shape", "conv_algo", "activation_dtype", NULL};
+    PyObject *layers, *in_shape, *conv_algo = NULL, *activation_dtype = NULL;
     nf_shape input;
     nf_conv_algorithm algorithm = NF_CONV_AUTO;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!O!|O", names, &PyList_Type, &layers, &PyTuple_Type,
-                                     &in_shape, &conv_algo) ||
-        !read_in_shape(in_shape, &input) || (conv_algo && !read_algorithm(conv_algo, &algorithm)))
+    nf_activation_type activations = NF_ACTIVATIONS_FLOAT32;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!O!|OO", names, &PyList_Type, &layers, &PyTuple_Type,
+                                     &in_shape, &conv_algo, &activation_dtype) ||
+        !read_in_shape(in_shape, &input) || (conv_algo && !read_algorithm(conv_algo, &algorithm)) ||
+        (activation_dtype && !read_activations(activation_dtype, &activations)))
         return NULL;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     network_object *self = (network_object *)allocate(type, 0);
     if (!self)
         return NULL;
     PyObject *fixed = PyList_AsTuple(layers);
-    nf_status status = fixed ? create(&self->network, fixed, input, algorithm) : NF_NO_MEMORY;
+    nf_status status = fixed ? create(&self->network, fixed, input, algorithm, activations) : NF_NO_MEMORY;
     Py_XDECREF(fixed);
     if (status != NF_OK) {
         if (!PyErr_Occurred())

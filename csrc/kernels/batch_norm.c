@@ -60,8 +60,12 @@ void NF_KERNEL(scale_shift)(float *y, const float *x, const float *addend, const
         }
 }
 
-NF_INLINE void sums_of_group(int group, float *sum, float *sum_x, float *d_y, const float *y, const float *x,
-                             const float *mean, size_t rows, size_t c, size_t rest) {
+/* How ReLU's way back knows where its output is 0: a constant below, so that each has a loop of its own. */
+enum { NO_RELU, BY_OUTPUT, BY_INPUT };
+
+NF_INLINE void sums_of_group(int group, int relu, float *sum, float *sum_x, float *d_y, const float *y, const float *x,
+                             const float *mean, const float *factor, const float *shift, size_t rows, size_t c,
+                             size_t rest) {
     vreal center[GROUP], total[GROUP], total_x[GROUP];
     NF_UNROLL
     for (int g = 0; g < group; g++) {
@@ -72,15 +76,18 @@ NF_INLINE void sums_of_group(int group, float *sum, float *sum_x, float *d_y, co
         NF_UNROLL
         for (int g = 0; g < group; g++) {
             int at = g * NF_WIDTH;
-            vreal d = v_load_some(d_y + at, rest);
-            if (y) {
-                d = v_keep(v_gt(v_load_some(y + at, rest), v_zero()), d);
+            vreal d = v_load_some(d_y + at, rest), value = v_load_some(x + at, rest);
+            if (relu != NO_RELU) {
+                vreal output = relu == BY_OUTPUT
+                                   ? v_load_some(y + at, rest)
+                                   : v_fma(v_load_some(factor + at, rest), value, v_load_some(shift + at, rest));
+                d = v_keep(v_gt(output, v_zero()), d);
                 v_store_some(d_y + at, d, rest);
             }
             total[g] = v_add(total[g], d);
-            total_x[g] = v_fma(d, v_sub(v_load_some(x + at, rest), center[g]), total_x[g]);
+            total_x[g] = v_fma(d, v_sub(value, center[g]), total_x[g]);
         }
-        if (y)
+        if (relu == BY_OUTPUT)
             y += c;
     }
     NF_UNROLL
@@ -90,14 +97,27 @@ NF_INLINE void sums_of_group(int group, float *sum, float *sum_x, float *d_y, co
     }
 }
 
-/* sum = sum of d_y, sum_x = sum of d_y (x - mean). If y is given, d_y is first set to zero where y is (ReLU). */
-void NF_KERNEL(batch_norm_sums)(float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean,
-                                size_t rows, size_t c) {
+NF_INLINE void sums(int relu, float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean,
+                    const float *factor, const float *shift, size_t rows, size_t c) {
     size_t j = 0;
     for (; j + GROUP * NF_WIDTH <= c; j += GROUP * NF_WIDTH)
-        sums_of_group(GROUP, sum + j, sum_x + j, d_y + j, y ? y + j : NULL, x + j, mean + j, rows, c, NF_WIDTH);
+        sums_of_group(GROUP, relu, sum + j, sum_x + j, d_y + j, relu == BY_OUTPUT ? y + j : NULL, x + j, mean + j,
+                      factor + j, shift + j, rows, c, NF_WIDTH);
     for (; j < c; j += NF_WIDTH)
-        sums_of_group(1, sum + j, sum_x + j, d_y + j, y ? y + j : NULL, x + j, mean + j, rows, c, c - j);
+        sums_of_group(1, relu, sum + j, sum_x + j, d_y + j, relu == BY_OUTPUT ? y + j : NULL, x + j, mean + j,
+                      factor + j, shift + j, rows, c, c - j);
+}
+
+/* sum = sum of d_y, sum_x = sum of d_y (x - mean). With relu, d_y is first set to zero where y is zero, or if y is
+ * NULL, where factor x + shift is not positive. */
+void NF_KERNEL(batch_norm_sums)(float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean,
+                                const float *factor, const float *shift, size_t rows, size_t c, bool relu) {
+    if (!relu)
+        sums(NO_RELU, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c);
+    else if (y)
+        sums(BY_OUTPUT, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c);
+    else
+        sums(BY_INPUT, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c);
 }
 
 /* d_x (+)= factor_y d_y + factor_x (x - mean) + shift; d_x may be d_y. */

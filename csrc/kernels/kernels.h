@@ -26,6 +26,11 @@
     K(void, scale, (float *out, const float *a, float factor, size_t n, bool accumulate))                             \
     /* sums (c) (+)= the column sums of x (rows, c) */                                                                \
     K(void, column_sums, (float *sums, const float *x, size_t rows, size_t c, bool accumulate))                       \
+    /* bfloat16.c: float32 to bfloat16, to the nearest, ties to even, and back */                                     \
+    K(void, to_bfloat16, (uint16_t * y, const float *x, size_t n))                                                    \
+    K(void, to_bfloat16_by_side, /* x (rows, c): to the nearest for which factor x + shift > 0 is as true as of x */  \
+      (uint16_t * y, const float *x, const float *factor, const float *shift, size_t rows, size_t c))                 \
+    K(void, from_bfloat16, (float *y, const uint16_t *x, size_t n))                                                   \
     /* gemm.c: products of packed operands; the layouts are described there */                                        \
     K(void, gemm_pack_rows, (float *a, size_t position, const float *source, size_t n))                               \
     K(void, gemm_pack_columns, (float *a, size_t depth, size_t position, const float *source, size_t n))              \
@@ -55,8 +60,8 @@
       (float *y, const float *x, const float *addend, const float *factor, const float *shift, size_t rows, size_t c, \
        bool relu))                                                                                                    \
     K(void, batch_norm_sums,                                                                                          \
-      (float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean, size_t rows,          \
-       size_t c))                                                                                                     \
+      (float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean, const float *factor,  \
+       const float *shift, size_t rows, size_t c, bool relu))                                                         \
     K(void, batch_norm_backward,                                                                                      \
       (float *d_x, const float *d_y, const float *x, const float *mean, const float *factor_y, const float *factor_x, \
        const float *shift, size_t rows, size_t c, bool accumulate))                                                   \

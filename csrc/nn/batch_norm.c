@@ -27,8 +27,13 @@ size_t nf_batch_norm_moments_size(const nf_batch_norm *norm) {
     return (size_t)(block_count(norm) * 2 * norm->c);
 }
 
-size_t nf_batch_norm_saved_size(const nf_batch_norm *norm) {
+/* Saved: mean and inverse deviation of each group and channel, then the factors and shifts of y = factor x + shift. */
+static size_t factors_size(const nf_batch_norm *norm) {
     return (size_t)(2 * norm->groups * norm->c);
+}
+
+size_t nf_batch_norm_saved_size(const nf_batch_norm *norm) {
+    return 2 * factors_size(norm);
 }
 
 /* Scratch: partial sums of each block, then three factors for each group and channel. */
@@ -38,8 +43,9 @@ size_t nf_batch_norm_scratch(const nf_batch_norm *norm) {
 
 typedef struct norm_job {
     const nf_batch_norm *norm;
-    float *y, *saved, *running_mean, *running_var, *partial, *factors;
+    float *y, *saved, *running_mean, *running_var, *partial, *factors; /* factors: forward's, or backward's three */
     const float *x, *addend, *moments, *weight, *bias;
+    uint16_t *stored;
     float *d_x, *d_y, *d_weight, *d_bias;
     const float *output;
     bool accumulate_input, accumulate_parameters;
@@ -137,7 +143,7 @@ nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *save
                     .running_mean = running_mean,
                     .running_var = running_var,
                     .partial = scratch,
-                    .factors = scratch + nf_batch_norm_moments_size(norm),
+                    .factors = saved + factors_size(norm),
                     .x = x,
                     .addend = addend,
                     .moments = moments,
@@ -166,6 +172,31 @@ nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const floa
     return over_blocks(apply_task, &job);
 }
 
+nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
+                              const float *saved) {
+    float *factors = (float *)(uintptr_t)saved + factors_size(norm);
+    norm_job job = {.norm = norm, .y = y, .factors = factors, .x = x, .addend = addend};
+    return over_blocks(apply_task, &job);
+}
+
+static void block_store(const norm_job *job, int64_t block, row_range rows) {
+    (void)block;
+    int64_t c = job->norm->c, at = rows.first * c;
+    const float *factor = job->factors + 2 * rows.group * c;
+    nf_kernel->to_bfloat16_by_side(job->stored + at, job->x + at, factor, factor + c, (size_t)rows.count, (size_t)c);
+}
+
+static void store_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    for_blocks(context, task, block_store);
+}
+
+nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const float *x, const float *saved) {
+    float *factors = (float *)(uintptr_t)saved + factors_size(norm);
+    norm_job job = {.norm = norm, .stored = stored, .factors = factors, .x = x};
+    return over_blocks(store_task, &job);
+}
+
 /* ---- Backward ----
  *
  * With u = (x - mean) / s, s = sqrt(variance + eps), M rows, and d the gradient before ReLU:
@@ -174,8 +205,9 @@ nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const floa
 static void block_sums(const norm_job *job, int64_t block, row_range rows) {
     int64_t c = job->norm->c, at = rows.first * c;
     float *sum = job->partial + block * 2 * c;
-    nf_kernel->batch_norm_sums(sum, sum + c, job->d_y + at, job->norm->relu ? job->output + at : NULL, job->x + at,
-                               job->saved + 2 * rows.group * c, (size_t)rows.count, (size_t)c);
+    const float *mean = job->saved + 2 * rows.group * c, *factor = mean + factors_size(job->norm);
+    nf_kernel->batch_norm_sums(sum, sum + c, job->d_y + at, job->output ? job->output + at : NULL, job->x + at, mean,
+                               factor, factor + c, (size_t)rows.count, (size_t)c, job->norm->relu);
 }
 
 static void sums_task(void *context, int64_t task, int worker) {

@@ -18,8 +18,9 @@ typedef struct nf_batch_norm {
     int workers;
 } nf_batch_norm;
 
-size_t nf_batch_norm_scratch(const nf_batch_norm *norm);    /* floats, either direction */
-size_t nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what backward needs besides x and y */
+size_t nf_batch_norm_scratch(const nf_batch_norm *norm); /* floats, either direction */
+size_t
+nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what the way back needs besides x, y */
 size_t nf_batch_norm_moments_size(const nf_batch_norm *norm); /* floats of `moments` */
 
 /* moments: those of x that the layer before has taken in passing, or NULL. addend may be NULL; y may be x. */
@@ -30,8 +31,15 @@ nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const floa
                                  const float *running_mean, const float *running_var, const float *weight,
                                  const float *bias, float *scratch);
 
+/* y as forward made it, from what it saved. */
+nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
+                              const float *saved);
+
+/* x as bfloat16, rounded such that ReLU behind the norm (without a sum) is zero where it was. */
+nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const float *x, const float *saved);
+
 /* d_y becomes the gradient before ReLU, which is also the addend's. d_x (+)= the gradient of x; d_x may be d_y, and
- * NULL where nobody wants it. */
+ * NULL where nobody wants it. y: for ReLU after a sum, else NULL. */
 nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d_weight, float *d_bias, float *d_y,
                                  const float *y, const float *x, const float *saved, const float *weight,
                                  bool accumulate_input, bool accumulate_parameters, float *scratch);

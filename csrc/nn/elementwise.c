@@ -13,6 +13,8 @@ typedef struct elementwise_job {
     nf_layer_kind kind; /* of an activation */
     float *out;
     const float *a, *b;
+    uint16_t *narrow;
+    const uint16_t *narrowed;
     int64_t size;
     bool accumulate;
     _Atomic bool not_finite;
@@ -83,6 +85,28 @@ static void sum_backward_task(void *context, int64_t task, int worker) {
 nf_status nf_sum_backward(float *d_a, const float *d_y, int64_t size, bool accumulate, int workers) {
     elementwise_job job = {.out = d_a, .a = d_y, .size = size, .accumulate = accumulate};
     return run(sum_backward_task, &job, workers);
+}
+
+static void to_bfloat16_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    elementwise_job *job = context;
+    nf_kernel->to_bfloat16(job->narrow + task * CHUNK, job->a + task * CHUNK, chunk_size(job, task));
+}
+
+nf_status nf_to_bfloat16(uint16_t *y, const float *x, int64_t size, int workers) {
+    elementwise_job job = {.narrow = y, .a = x, .size = size};
+    return run(to_bfloat16_task, &job, workers);
+}
+
+static void from_bfloat16_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    elementwise_job *job = context;
+    nf_kernel->from_bfloat16(job->out + task * CHUNK, job->narrowed + task * CHUNK, chunk_size(job, task));
+}
+
+nf_status nf_from_bfloat16(float *y, const uint16_t *x, int64_t size, int workers) {
+    elementwise_job job = {.out = y, .narrowed = x, .size = size};
+    return run(from_bfloat16_task, &job, workers);
 }
 
 static void copy_task(void *context, int64_t task, int worker) {

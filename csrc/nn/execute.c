@@ -12,6 +12,13 @@ static float *value(const nf_plan *plan, int64_t tensor) {
     return tensor < 0 ? NULL : buffer(plan, plan->tensors[tensor].buffer);
 }
 
+/* The same on the way back. */
+static float *kept(const nf_plan *plan, int64_t tensor) {
+    if (tensor >= 0 && plan->tensors[tensor].again >= 0)
+        return buffer(plan, plan->tensors[tensor].again);
+    return value(plan, tensor);
+}
+
 /* ---- Forward ---- */
 
 typedef struct forward_call {
@@ -22,12 +29,12 @@ typedef struct forward_call {
     const float *parameters;
 } forward_call;
 
-static nf_status batch_norm_forward(const forward_call *call, const nf_step *step) {
+static nf_status batch_norm_forward(const forward_call *call, const nf_step *step, float *scratch) {
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
     const float *weight = call->parameters + at->weight, *bias = call->parameters + at->bias;
     const float *x = value(plan, step->input), *addend = value(plan, step->addend);
-    float *y = value(plan, step->output), *scratch = buffer(plan, plan->scratch);
+    float *y = value(plan, step->output);
     float *mean = call->statistics + at->running_mean, *variance = call->statistics + at->running_var;
     if (!plan->training)
         return nf_batch_norm_evaluate(&step->norm, y, x, addend, mean, variance, weight, bias, scratch);
@@ -35,7 +42,7 @@ static nf_status batch_norm_forward(const forward_call *call, const nf_step *ste
                                  buffer(plan, step->moments), weight, bias, scratch);
 }
 
-static nf_status step_forward(const forward_call *call, const nf_step *step) {
+static nf_status step_forward(const forward_call *call, const nf_step *step, float *scratch) {
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
     const float *x = value(plan, step->input);
@@ -45,13 +52,11 @@ static nf_status step_forward(const forward_call *call, const nf_step *step) {
     case NF_CONV:
     case NF_LINEAR:
         return nf_conv_forward(&step->conv, y, buffer(plan, step->moments), x, call->parameters + at->weight,
-                               call->layers[step->layer].bias ? call->parameters + at->bias : NULL,
-                               buffer(plan, plan->scratch));
+                               call->layers[step->layer].bias ? call->parameters + at->bias : NULL, scratch);
     case NF_DEPTHWISE_CONV:
         return nf_depthwise_forward(&step->depthwise, y, x, call->parameters + at->weight,
-                                    call->layers[step->layer].bias ? call->parameters + at->bias : NULL,
-                                    buffer(plan, plan->scratch));
-    case NF_BATCH_NORM: return batch_norm_forward(call, step);
+                                    call->layers[step->layer].bias ? call->parameters + at->bias : NULL, scratch);
+    case NF_BATCH_NORM: return batch_norm_forward(call, step, scratch);
     case NF_LAYER_NORM:
         return nf_layer_norm_forward(&step->layer_norm, y, buffer(plan, step->saved), x, call->parameters + at->weight,
                                      call->parameters + at->bias);
@@ -65,12 +70,25 @@ static nf_status step_forward(const forward_call *call, const nf_step *step) {
     return NF_OK;
 }
 
+static nf_status store(const nf_plan *plan, int64_t tensor) {
+    const nf_tensor *done = &plan->tensors[tensor];
+    uint16_t *stored = (uint16_t *)buffer(plan, done->stored);
+    const nf_step *reader = &plan->steps[done->last_reader];
+    if (reader->kind == NF_BATCH_NORM && reader->norm.relu && reader->addend < 0)
+        return nf_batch_norm_store(&reader->norm, stored, value(plan, tensor), buffer(plan, reader->saved));
+    return nf_to_bfloat16(stored, value(plan, tensor), done->size, plan->workers);
+}
+
 nf_status nf_plan_forward(const nf_plan *plan, const nf_layer *layers, const nf_layer_offsets *offsets, float *y,
                           float *statistics, const float *x, const float *parameters) {
     forward_call call = {plan, layers, offsets, statistics, parameters};
     NF_TRY(nf_copy_finite(value(plan, 0), x, plan->tensors[0].size, "x", plan->workers));
-    for (int64_t s = 0; s < plan->step_count; s++)
-        NF_TRY(step_forward(&call, &plan->steps[s]));
+    for (int64_t i = 0; i < plan->forward_count; i++) {
+        const nf_action *action = &plan->actions[i];
+        NF_TRY(action->deed == NF_DEED_STORE
+                   ? store(plan, action->index)
+                   : step_forward(&call, &plan->steps[action->index], buffer(plan, action->scratch)));
+    }
     memcpy(y, value(plan, plan->output), (size_t)plan->tensors[plan->output].size * sizeof *y);
     return NF_OK;
 }
@@ -91,41 +109,57 @@ static float *gradient(const backward_call *call, int64_t tensor) {
     return tensor == 0 ? call->d_x : buffer(call->plan, call->plan->tensors[tensor].gradient);
 }
 
-static nf_status conv_backward(const backward_call *call, const nf_step *step) {
-    const nf_plan *plan = call->plan;
-    const nf_layer_offsets *at = &call->offsets[step->layer];
-    const float *d_y = gradient(call, step->output);
-    float *d_x = gradient(call, step->input), *scratch = buffer(plan, plan->scratch);
-    float *d_bias = call->layers[step->layer].bias ? call->gradients + at->bias : NULL;
-    NF_TRY(nf_conv_backward_parameters(&step->conv, call->gradients + at->weight, d_bias, value(plan, step->input), d_y,
-                                       call->accumulate, scratch));
-    if (!d_x)
-        return NF_OK;
-    return nf_conv_backward_input(&step->conv, d_x, d_y, call->parameters + at->weight,
-                                  step->input_route == NF_ROUTE_ADD, scratch);
+static nf_status fetch(const nf_plan *plan, int64_t tensor) {
+    const nf_tensor *wanted = &plan->tensors[tensor];
+    const uint16_t *stored = (const uint16_t *)buffer(plan, wanted->stored);
+    return nf_from_bfloat16(kept(plan, tensor), stored, wanted->size, plan->workers);
 }
 
-static nf_status depthwise_backward(const backward_call *call, const nf_step *step) {
+/* What a step computed forwards, once more. */
+static nf_status step_again(const backward_call *call, const nf_step *step) {
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
-    const float *d_y = gradient(call, step->output);
-    float *d_x = gradient(call, step->input), *scratch = buffer(plan, plan->scratch);
-    float *d_bias = call->layers[step->layer].bias ? call->gradients + at->bias : NULL;
-    NF_TRY(nf_depthwise_backward_parameters(&step->depthwise, call->gradients + at->weight, d_bias,
-                                            value(plan, step->input), d_y, call->accumulate, scratch));
-    if (!d_x)
-        return NF_OK;
-    return nf_depthwise_backward_input(&step->depthwise, d_x, d_y, call->parameters + at->weight,
-                                       step->input_route == NF_ROUTE_ADD, scratch);
+    float *y = kept(plan, step->output);
+    const float *x = kept(plan, step->input);
+    switch (step->kind) {
+    case NF_BATCH_NORM:
+        return nf_batch_norm_again(&step->norm, y, x, kept(plan, step->addend), buffer(plan, step->saved));
+    case NF_LAYER_NORM:
+        return nf_layer_norm_forward(&step->layer_norm, y, NULL, x, call->parameters + at->weight,
+                                     call->parameters + at->bias);
+    default: return nf_activation_forward(step->kind, y, x, plan->tensors[step->output].size, plan->workers);
+    }
 }
 
-static nf_status layer_norm_backward(const backward_call *call, const nf_step *step) {
+/* Of a convolution of either kind, first the gradients of its parameters, then that of its input. */
+static nf_status weights_backward(const backward_call *call, const nf_step *step, float *scratch) {
+    const nf_layer_offsets *at = &call->offsets[step->layer];
+    const float *x = kept(call->plan, step->input), *d_y = gradient(call, step->output);
+    float *d_weight = call->gradients + at->weight;
+    float *d_bias = call->layers[step->layer].bias ? call->gradients + at->bias : NULL;
+    if (step->kind == NF_DEPTHWISE_CONV)
+        return nf_depthwise_backward_parameters(&step->depthwise, d_weight, d_bias, x, d_y, call->accumulate, scratch);
+    return nf_conv_backward_parameters(&step->conv, d_weight, d_bias, x, d_y, call->accumulate, scratch);
+}
+
+static nf_status filter_backward(const backward_call *call, const nf_step *step, float *scratch) {
+    const float *weight = call->parameters + call->offsets[step->layer].weight, *d_y = gradient(call, step->output);
+    float *d_x = gradient(call, step->input);
+    bool add = step->input_route == NF_ROUTE_ADD;
+    if (!d_x)
+        return NF_OK;
+    if (step->kind == NF_DEPTHWISE_CONV)
+        return nf_depthwise_backward_input(&step->depthwise, d_x, d_y, weight, add, scratch);
+    return nf_conv_backward_input(&step->conv, d_x, d_y, weight, add, scratch);
+}
+
+static nf_status layer_norm_backward(const backward_call *call, const nf_step *step, float *scratch) {
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
     return nf_layer_norm_backward(&step->layer_norm, gradient(call, step->input), call->gradients + at->weight,
-                                  call->gradients + at->bias, gradient(call, step->output), value(plan, step->input),
+                                  call->gradients + at->bias, gradient(call, step->output), kept(plan, step->input),
                                   buffer(plan, step->saved), call->parameters + at->weight,
-                                  step->input_route == NF_ROUTE_ADD, call->accumulate, buffer(plan, plan->scratch));
+                                  step->input_route == NF_ROUTE_ADD, call->accumulate, scratch);
 }
 
 /* The gradient of a sum's operand is the sum's own; nothing is to be done where it shares its memory. */
@@ -137,27 +171,28 @@ static nf_status sum_backward(const backward_call *call, const nf_step *step, in
                            call->plan->workers);
 }
 
-static nf_status batch_norm_backward(const backward_call *call, const nf_step *step) {
+static nf_status batch_norm_backward(const backward_call *call, const nf_step *step, float *scratch) {
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
+    const float *y = step->addend < 0 ? NULL : kept(plan, step->output);
     NF_TRY(nf_batch_norm_backward(&step->norm, gradient(call, step->input), call->gradients + at->weight,
-                                  call->gradients + at->bias, gradient(call, step->output), value(plan, step->output),
-                                  value(plan, step->input), buffer(plan, step->saved), call->parameters + at->weight,
-                                  step->input_route == NF_ROUTE_ADD, call->accumulate, buffer(plan, plan->scratch)));
+                                  call->gradients + at->bias, gradient(call, step->output), y, kept(plan, step->input),
+                                  buffer(plan, step->saved), call->parameters + at->weight,
+                                  step->input_route == NF_ROUTE_ADD, call->accumulate, scratch));
     return step->addend < 0 ? NF_OK : sum_backward(call, step, step->addend, step->addend_route);
 }
 
-static nf_status step_backward(const backward_call *call, const nf_step *step) {
+static nf_status step_backward(const backward_call *call, const nf_step *step, float *scratch) {
     const nf_plan *plan = call->plan;
     float *d_x = gradient(call, step->input);
     const float *d_y = gradient(call, step->output);
     bool add = step->input_route == NF_ROUTE_ADD;
     switch (step->kind) {
     case NF_CONV:
-    case NF_LINEAR: return conv_backward(call, step);
-    case NF_DEPTHWISE_CONV: return depthwise_backward(call, step);
-    case NF_BATCH_NORM: return batch_norm_backward(call, step);
-    case NF_LAYER_NORM: return layer_norm_backward(call, step);
+    case NF_LINEAR:
+    case NF_DEPTHWISE_CONV: return filter_backward(call, step, scratch);
+    case NF_BATCH_NORM: return batch_norm_backward(call, step, scratch);
+    case NF_LAYER_NORM: return layer_norm_backward(call, step, scratch);
     case NF_SUM:
         NF_TRY(sum_backward(call, step, step->addend, step->addend_route));
         return sum_backward(call, step, step->input, step->input_route);
@@ -170,7 +205,7 @@ static nf_status step_backward(const backward_call *call, const nf_step *step) {
     case NF_GELU:
     case NF_SILU:
         return nf_activation_backward(step->kind, d_x, d_y,
-                                      value(plan, step->kind == NF_RELU ? step->output : step->input),
+                                      kept(plan, step->kind == NF_RELU ? step->output : step->input),
                                       plan->tensors[step->output].size, add, plan->workers);
     case NF_MAX_POOL:
         return nf_max_pool_backward(&step->pool, d_x, d_y, (const uint8_t *)buffer(plan, step->saved), add);
@@ -183,7 +218,15 @@ nf_status nf_plan_backward(const nf_plan *plan, const nf_layer *layers, const nf
                            float *gradients, const float *d_y, const float *parameters, bool accumulate) {
     backward_call call = {plan, layers, offsets, d_x, gradients, parameters, accumulate};
     NF_TRY(nf_copy_finite(gradient(&call, plan->output), d_y, plan->tensors[plan->output].size, "d_y", plan->workers));
-    for (int64_t s = plan->step_count - 1; s >= 0; s--)
-        NF_TRY(step_backward(&call, &plan->steps[s]));
+    for (int64_t i = plan->forward_count; i < plan->action_count; i++) {
+        const nf_action *action = &plan->actions[i];
+        float *scratch = buffer(plan, action->scratch);
+        switch (action->deed) {
+        case NF_DEED_FETCH: NF_TRY(fetch(plan, action->index)); break;
+        case NF_DEED_AGAIN: NF_TRY(step_again(&call, &plan->steps[action->index])); break;
+        case NF_DEED_WEIGHTS: NF_TRY(weights_backward(&call, &plan->steps[action->index], scratch)); break;
+        default: NF_TRY(step_backward(&call, &plan->steps[action->index], scratch));
+        }
+    }
     return NF_OK;
 }

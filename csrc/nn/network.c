@@ -21,6 +21,7 @@ struct nf_network {
     nf_shape input; /* h = w = 0: any */
     int64_t out_channels;
     nf_conv_algorithm algorithm;
+    nf_activation_type activations;
     nf_layer_offsets *offsets;
     nf_slot *parameters, *statistics;
     int64_t parameter_slots, statistic_slots, parameter_count, statistic_count;
@@ -243,7 +244,7 @@ static void make_lock(nf_network *network) {
 }
 
 nf_status nf_network_create(nf_network **network, const nf_layer *layers, int64_t count, nf_shape input,
-                            nf_conv_algorithm algorithm) {
+                            nf_conv_algorithm algorithm, nf_activation_type activations) {
     *network = NULL;
     if (count < 1 || count > 100000)
         return nf_fail(NF_BAD_VALUE, "layers must have 1..100000 entries, got %lld", (long long)count);
@@ -259,6 +260,7 @@ nf_status nf_network_create(nf_network **network, const nf_layer *layers, int64_
     made->count = count;
     made->input = input;
     made->algorithm = algorithm;
+    made->activations = activations;
     made->input.n = 1;
     make_lock(made);
     nf_status status = fill(made, layers, made->input);
@@ -370,8 +372,8 @@ static nf_status make_plan(const nf_network *network, nf_plan **plan, nf_shape i
     NF_TRY(all_shapes(network, &shapes, input));
     nf_status status = check_groups(network, shapes, training, groups);
     if (status == NF_OK)
-        status = nf_plan_create(plan, network->layers, network->count, shapes, network->algorithm, training, groups,
-                                nf_get_num_threads());
+        status = nf_plan_create(plan, network->layers, network->count, shapes, network->algorithm, network->activations,
+                                training, groups, nf_get_num_threads());
     nf_free(shapes);
     return status;
 }

@@ -1,5 +1,6 @@
-/* The plan of a step: what is computed in which order, what is fused, and where in memory everything lies. Made once
- * for each input shape (plan.c), carried out by execute.c, owned by network.c. Nothing is allocated in a step. */
+/* The plan of a step: what is computed in which order, what is fused (plan.c), what is kept for the way back and where
+ * in memory everything lies (placement.c). Made once for each input shape, carried out by execute.c, owned by
+ * network.c. Nothing is allocated in a step. */
 #ifndef NF_NN_PLAN_H
 #define NF_NN_PLAN_H
 
@@ -24,6 +25,10 @@ typedef struct nf_tensor {
     int64_t consumers;        /* layers that read it; being the network's output counts as one */
     int64_t producer;         /* step, or -1 */
     int64_t buffer, gradient; /* buffers, or -1; the input's gradient is the caller's */
+    bool read_back;           /* some step reads it on its way back */
+    int64_t passes;           /* by which it is computed again on the way back; 0: it is kept */
+    int64_t last_reader;      /* step forwards */
+    int64_t stored, again;    /* buffers, or -1: it in bfloat16; it on the way back, if no longer in `buffer` */
 } nf_tensor;
 
 typedef struct nf_step {
@@ -31,6 +36,7 @@ typedef struct nf_step {
     int64_t layer;                 /* the layer whose parameters it uses */
     int64_t input, addend, output; /* tensors; addend: of a sum, or of a batch norm fused with one; else -1 */
     int64_t saved, moments;        /* buffers, or -1: what backward needs; a convolution's moments for batch norm */
+    int64_t time;                  /* its action forwards */
     nf_route input_route, addend_route;
     union {
         nf_conv conv;
@@ -41,7 +47,23 @@ typedef struct nf_step {
     };
 } nf_step;
 
-/* A piece of the arena, in use from time `first` to `last`: step s forwards is time s, backwards 2 steps - 1 - s. */
+/* What is done at one time of a training step, or of an evaluation. */
+typedef enum nf_deed {
+    NF_DEED_FORWARD,
+    NF_DEED_STORE,   /* a tensor that only the way back will read, as bfloat16 */
+    NF_DEED_FETCH,   /* the same tensor, into memory for the way back */
+    NF_DEED_AGAIN,   /* forward once more, into such memory */
+    NF_DEED_WEIGHTS, /* first part of a convolution's way back: only it reads the input */
+    NF_DEED_BACKWARD,
+} nf_deed;
+
+typedef struct nf_action {
+    nf_deed deed;
+    int64_t index;   /* of the step, or tensor to store or fetch */
+    int64_t scratch; /* buffer, or -1 */
+} nf_action;
+
+/* A piece of the arena, in use from action `first` to action `last`. */
 typedef struct nf_buffer {
     size_t bytes, offset;
     int64_t first, last;
@@ -50,23 +72,29 @@ typedef struct nf_buffer {
 typedef struct nf_plan {
     nf_shape input;
     nf_conv_algorithm algorithm;
+    nf_activation_type activations;
     bool training;
     int64_t groups;
     int workers;
     int64_t step_count, tensor_count, buffer_count, output; /* output: the tensor */
+    int64_t action_count, forward_count;                    /* the first forward_count actions go forwards */
     nf_step *steps;
     nf_tensor *tensors;
     nf_buffer *buffers;
-    int64_t scratch; /* buffer that all steps share */
+    nf_action *actions;
     size_t arena_bytes;
     char *arena;
 } nf_plan;
 
 /* shapes[i] is the shape of tensor i. The plan has no arena yet. Free with nf_plan_free, which accepts NULL. */
 nf_status nf_plan_create(nf_plan **plan, const nf_layer *layers, int64_t count, const nf_shape *shapes,
-                         nf_conv_algorithm algorithm, bool training, int64_t groups, int workers);
+                         nf_conv_algorithm algorithm, nf_activation_type activations, bool training, int64_t groups,
+                         int workers);
 nf_status nf_plan_allocate(nf_plan *plan);
 void nf_plan_free(nf_plan *plan);
+
+/* placement.c: the actions, the routes of the gradients and all buffers, for a plan with steps and tensors. */
+nf_status nf_plan_place(nf_plan *plan);
 
 /* Offsets of each layer's parameters and statistics in their vectors; what a layer does not have is not looked at. */
 typedef struct nf_layer_offsets {

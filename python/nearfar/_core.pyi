@@ -17,6 +17,7 @@ class Network:
         layers: list[tuple[str, tuple[int, ...], dict[str, float]]],
         in_shape: tuple[int, ...],
         conv_algo: str = "auto",
+        activation_dtype: str = "float32",
     ) -> Network: ...
     @property
     def parameters(self) -> NDArray[np.float32]: ...

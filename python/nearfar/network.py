@@ -95,6 +95,12 @@ class Network:
         without bias by Winograd's algorithm in tiles of 4 x 4, which needs fewer multiplications and rounds a little
         more (errors of some 2e-6 of the output's root mean square instead of 3e-7), "direct" none, and "auto" those
         that should be faster that way, a matter of their shapes alone.
+    activation_dtype : {"float32", "bfloat16"}
+        How `forward` in training keeps activations for `backward`; both compute in float32. "bfloat16" rounds what is
+        kept to 8 significant bits, to the nearest, and such that a ReLU behind a batch normalisation is zero where it
+        was. Outputs stay the same to the bit, gradients move: those of a ResNet-18 at its initial weights, for NT-Xent
+        on 64 images of 32 pixels, by 0.2 % of their norm. Such a network then takes three quarters of the memory,
+        MobileNet half of it, and a step 2 % longer (ConvNeXt 6 %).
 
     Attributes
     ----------
@@ -107,7 +113,7 @@ class Network:
         Name, offset, shape and kind of each tensor in `parameters`.
     out_features : int
         Length of an output vector.
-    layers, in_shape : tuple
+    layers, in_shape, conv_algo, activation_dtype
         As given.
 
     Notes
@@ -132,6 +138,13 @@ class Network:
       1  ReLU               (?, ?, 8)
       2  GlobalAveragePool  (8,)
       3  Linear             (2,)       18
+
+    Networks that were made otherwise are made anew to change how they run:
+
+    >>> resnet = nf.resnet(18, width=16)
+    >>> thrifty = nf.Network(resnet.layers, resnet.in_shape, activation_dtype="bfloat16")
+    >>> thrifty.memory_bytes(64, shape=(32, 32)) < 0.8 * resnet.memory_bytes(64, shape=(32, 32))
+    True
     """
 
     layers: tuple[Layer, ...]
@@ -142,8 +155,15 @@ class Network:
     parameter_slots: list[ParameterSlot]
     out_features: int
 
-    def __init__(self, layers: Sequence[Layer], in_shape: Sequence[int | None], seed: int = 0, conv_algo: str = "auto"):
-        self._build(layers, in_shape, conv_algo)
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        in_shape: Sequence[int | None],
+        seed: int = 0,
+        conv_algo: str = "auto",
+        activation_dtype: str = "float32",
+    ):
+        self._build(layers, in_shape, conv_algo, activation_dtype)
         random = np.random.default_rng(seed)
         for slot in self.parameter_slots:
             tensor = _part(self.parameters, slot.offset, slot.shape)
@@ -159,15 +179,18 @@ class Network:
         for name, tensor in self._statistics.items():
             tensor[...] = name.endswith(".running_var")
 
-    def _build(self, layers: Sequence[Layer], in_shape: Sequence[int | None], conv_algo: str):
-        self.layers, self.conv_algo = tuple(layers), conv_algo
+    def _build(
+        self, layers: Sequence[Layer], in_shape: Sequence[int | None], conv_algo: str, activation_dtype: str
+    ) -> None:
+        self.layers, self.conv_algo, self.activation_dtype = tuple(layers), conv_algo, activation_dtype
         self.in_shape = tuple(None if size in (None, -1) else size for size in in_shape)
         if len(self.in_shape) == 3 and (self.in_shape[0] is None) != (self.in_shape[1] is None):
             raise ValueError(f"in_shape must leave open both height and width or none of them, got {self.in_shape}")
         self._steps: list[_Step] = []
         _flatten(self.layers, "", -1, self._steps)
         plan = [(step.layer.kind, step.inputs, step.layer.options()) for step in self._steps]
-        self._core = _core.Network(plan, tuple(-1 if size is None else size for size in self.in_shape), conv_algo)
+        sizes = tuple(-1 if size is None else size for size in self.in_shape)
+        self._core = _core.Network(plan, sizes, conv_algo, activation_dtype)
         self.out_features = self._core.out_features
         self.parameter_slots = []
         for index, part, offset, shape in self._core.slots():
@@ -272,7 +295,10 @@ class Network:
     def memory_bytes(
         self, batch: int, training: bool = True, shape: tuple[int, int] | None = None, groups: int = 1
     ) -> int:
-        """Bytes of working memory for a batch: activations and scratch, without parameters.
+        """Bytes of working memory for a batch: activations, gradients of them and scratch, without parameters.
+
+        In training these are mainly the outputs of convolutions and linear layers. Normalisations and activations
+        behind them are computed again in `backward`, to the same bits, rather than kept.
 
         Parameters
         ----------
@@ -388,13 +414,14 @@ class Network:
             "layers": self.layers,
             "in_shape": self.in_shape,
             "conv_algo": self.conv_algo,
+            "activation_dtype": self.activation_dtype,
             "parameters": self.parameters.copy(),
             "statistics": self.statistics.copy(),
             "batches": dict(self._batches),
         }
 
     def __setstate__(self, state: dict[str, Any]):
-        self._build(state["layers"], state["in_shape"], state["conv_algo"])
+        self._build(state["layers"], state["in_shape"], state["conv_algo"], state["activation_dtype"])
         self.parameters[...] = state["parameters"]
         self.statistics[...] = state["statistics"]
         self._batches |= state["batches"]

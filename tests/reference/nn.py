@@ -67,9 +67,9 @@ def running_statistics(running_mean, running_var, x, momentum):
     )
 
 
-def batch_norm_gradient(d_y, x, weight, *, eps=1e-5):
-    """d_x, d_weight, d_bias in training, where mean and variance are functions of x."""
-    mean, var = batch_statistics(x)
+def batch_norm_gradient(d_y, x, weight, statistics=None, *, eps=1e-5):
+    """d_x, d_weight, d_bias in training, where mean and variance are functions of x (or given, if x is rounded)."""
+    mean, var = statistics or batch_statistics(x)
     scale = 1 / np.sqrt(var + eps)
     normal = (x - mean) * scale
     axes = tuple(range(x.ndim - 1))
@@ -83,15 +83,22 @@ def layer_norm(x, weight, bias, *, eps=1e-5):
     return weight * _normal(x, eps) + bias
 
 
-def _normal(x, eps):
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+def row_statistics(x):
+    """Mean and biased variance of each row."""
+    return x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
 
 
-def layer_norm_gradient(d_y, x, weight, *, eps=1e-5):
-    """d_x, d_weight, d_bias"""
-    u, g, axes = _normal(x, eps), d_y * weight, tuple(range(x.ndim - 1))
+def _normal(x, eps, statistics=None):
+    mean, var = statistics or row_statistics(x)
+    return (x - mean) / np.sqrt(var + eps)
+
+
+def layer_norm_gradient(d_y, x, weight, statistics=None, *, eps=1e-5):
+    """d_x, d_weight, d_bias; as for batch norm, mean and variance may be given"""
+    u, g, axes = _normal(x, eps, statistics), d_y * weight, tuple(range(x.ndim - 1))
     d_x = g - g.mean(-1, keepdims=True) - u * (g * u).mean(-1, keepdims=True)
-    return d_x / np.sqrt(x.var(-1, keepdims=True) + eps), (d_y * u).sum(axes), d_y.sum(axes)
+    _, var = statistics or row_statistics(x)
+    return d_x / np.sqrt(var + eps), (d_y * u).sum(axes), d_y.sum(axes)
 
 
 # ---- depthwise convolution ----
@@ -251,28 +258,94 @@ def forward(layers, parameters, statistics, x, training, groups=1):
     return y, statistics, values
 
 
-def backward(layers, parameters, values, d_y, groups=1):
-    """Gradients of all parameters and of the input, in training, from the `values` of `forward`."""
+def to_bfloat16(x, side=None):
+    """Rounded to 8 significant bits, to the nearest, ties to even; to the other side where `side` of that is true."""
+    bits = np.asarray(x, np.float32).view(np.uint32).astype(np.uint64)
+    nearest, cut = bits + 0x7FFF + (bits >> 16 & 1) >> 16, bits >> 16
+
+    def to_float(halves):
+        return (halves << 16).astype(np.uint32).view(np.float32).astype(float)
+
+    if side is None:
+        return to_float(nearest)
+    other = np.where(nearest == cut, cut + 1, cut)
+    return np.where(side(to_float(nearest)), to_float(other), to_float(nearest))
+
+
+def stored(layers, parameters, values, groups=1):
+    """What backward sees of `values` where activations are stored as bfloat16.
+
+    Computed again, in one pass from what is stored: batch norms (by the statistics of what was not rounded) with a ReLU
+    right behind them, layer norms and smooth activations. All else is rounded; the input of a batch norm with a ReLU
+    behind it such that the ReLU is zero where it was.
+    """
+    seen, again = {-1: to_bfloat16(values[-1])}, set()
+
+    def normal(x, index, inputs, options):
+        pairs = zip(_parts(x, groups), _parts(values[inputs[0]], groups), strict=True)
+        weight, bias = parameters[index, "weight"], parameters[index, "bias"]
+        return np.concatenate(
+            [batch_norm(one, weight, bias, *batch_statistics(of), **_eps(options)) for one, of in pairs]
+        )
+
+    for index, (kind, inputs, options) in enumerate(layers):
+        x, source = seen[inputs[0]], inputs[0]
+        behind = layers[index + 1][0] if index + 1 < len(layers) and layers[index + 1][1] == (index,) else None
+        cheap = kind in ("batch_norm", "layer_norm", "gelu", "silu") and source not in again
+        if kind == "batch_norm" and cheap and behind == "relu" and source not in again:
+            exact = values[index] > 0
+            seen[source] = x = to_bfloat16(
+                values[source], lambda one, i=index, o=options, s=inputs, e=exact: (normal(one, i, s, o) > 0) != e
+            )
+        if kind == "batch_norm" and cheap:
+            y = normal(x, index, inputs, options)
+        elif kind == "layer_norm" and cheap:
+            y = layer_norm(x, parameters[index, "weight"], parameters[index, "bias"], **options)
+        elif cheap or (kind == "relu" and source in again and layers[source][0] == "batch_norm"):
+            cheap, y = True, ACTIVATIONS[kind][0](x)
+        else:
+            y = to_bfloat16(values[index])
+        again |= {index} if cheap else set()
+        seen[index] = y
+    return seen
+
+
+def _eps(options):
+    return {"eps": options["eps"]}
+
+
+def backward(layers, parameters, values, d_y, groups=1, seen=None):
+    """Gradients of all parameters and of the input, in training, from the `values` of `forward`.
+
+    If they were stored in another form, `seen` are those that come back; statistics and the choices of max pools are of
+    the `values` in any case.
+    """
+    seen = seen or values
     gradients, d_values = {}, {index: np.zeros_like(value) for index, value in values.items()}
     d_values[len(layers) - 1] += d_y
     for index, (kind, inputs, options) in reversed(list(enumerate(layers))):
-        x, d_y, weight = values[inputs[0]], d_values[index], parameters.get((index, "weight"))
+        x, exact, d_y = seen[inputs[0]], values[inputs[0]], d_values[index]
+        weight = parameters.get((index, "weight"))
         if kind == "conv":
             d_x, *found = conv_gradient(d_y, x, weight, **_conv_options(options))
         elif kind == "batch_norm":
-            pairs = zip(_parts(d_y, groups), _parts(x, groups), strict=True)
+            triples = zip(_parts(d_y, groups), _parts(x, groups), _parts(exact, groups), strict=True)
             d_parts, *found = zip(
-                *(batch_norm_gradient(*pair, weight, eps=options["eps"]) for pair in pairs), strict=True
+                *(
+                    batch_norm_gradient(d, part, weight, batch_statistics(of), **_eps(options))
+                    for d, part, of in triples
+                ),
+                strict=True,
             )
             d_x, found = np.concatenate(d_parts), [sum(terms) for terms in found]
         elif kind == "depthwise_conv":
             d_x, *found = depthwise_conv_gradient(d_y, x, weight, **_conv_options(options))
         elif kind == "layer_norm":
-            d_x, *found = layer_norm_gradient(d_y, x, weight, **options)
+            d_x, *found = layer_norm_gradient(d_y, x, weight, row_statistics(exact), **options)
         elif kind in ACTIVATIONS:
             d_x, found = ACTIVATIONS[kind][1](d_y, x), []
         elif kind == "max_pool":
-            d_x, found = max_pool_gradient(d_y, x, **options), []
+            d_x, found = max_pool_gradient(d_y, exact, **options), []
         elif kind == "global_average_pool":
             d_x, found = global_average_pool_gradient(d_y, x), []
         elif kind == "linear":
@@ -301,8 +374,8 @@ def split(vector, slots):
 class Twin:
     """A `_core.Network` (its list of layers, parameters and statistics as they are now) in float64."""
 
-    def __init__(self, core, layers):
-        self.layers = layers
+    def __init__(self, core, layers, activation_dtype="float32"):
+        self.layers, self.activation_dtype = layers, activation_dtype
         self.parameters = split(core.parameters, core.slots())
         self.statistics = split(core.statistics, core.statistic_slots())
 
@@ -315,7 +388,10 @@ class Twin:
 
     def backward(self, d_y):
         """Gradients by (layer index, name), and the gradient of the input under the key "x"."""
-        gradients, d_x = backward(self.layers, self.parameters, self.values, d_y, self.groups)
+        seen = None
+        if self.activation_dtype == "bfloat16":
+            seen = stored(self.layers, self.parameters, self.values, self.groups)
+        gradients, d_x = backward(self.layers, self.parameters, self.values, d_y, self.groups, seen)
         return gradients | {"x": d_x}
 
     def numerical_gradients(self, x, d_y, groups=1, step=1e-6):

@@ -57,20 +57,23 @@ def close(a, b, tolerance, scale=0.0):
     return relative(a, b) * np.linalg.norm(b) <= tolerance * max(np.linalg.norm(b), scale)
 
 
-def build(layers, in_shape, random, conv_algo="auto"):
+def build(layers, in_shape, random, **options):
     """A core network with random parameters and statistics."""
-    core = _core.Network(layers, tuple(in_shape), conv_algo)
+    core = _core.Network(layers, tuple(in_shape), **options)
     core.parameters[:] = random.normal(0, 0.5, core.parameters.shape)
     core.statistics[:] = random.uniform(0.5, 2, core.statistics.shape)
     return core
 
 
-def check(layers, shape, *, groups=1, seed=0, tolerance=1e-5, differences=False, conv_algo="auto"):
-    """The C core and the twin agree on everything for a batch of this shape; with central differences, too."""
+def check(layers, shape, *, groups=1, seed=0, tolerance=1e-5, differences=False, **options):
+    """The C core and the twin agree on everything for a batch of this shape; with central differences, too.
+
+    Options: those of `_core.Network`.
+    """
     random = np.random.default_rng(seed)
     any_size = len(shape) == 4 and layers[0][0] != "linear"
-    core = build(layers, (-1, -1, shape[-1]) if any_size else shape[1:], random, conv_algo)
-    twin = nn.Twin(core, layers)
+    core = build(layers, (-1, -1, shape[-1]) if any_size else shape[1:], random, **options)
+    twin = nn.Twin(core, layers, options.get("activation_dtype", "float32"))
     x = random.normal(0.3, 1, shape).astype(np.float32)
     kept = x.copy()
 

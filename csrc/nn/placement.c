@@ -1,0 +1,359 @@
+/* What a plan keeps in memory, where, and for how long. */
+#include <stdlib.h>
+
+#include "../core/integers.h"
+#include "../core/memory.h"
+#include "plan.h"
+
+/* ---- Kinds of steps ---- */
+
+typedef struct traits {
+    bool reads_input, reads_output; /* on the way back */
+    bool weights_first;             /* NF_DEED_WEIGHTS */
+    bool shares_gradient;           /* its input's gradient may take the place of its output's */
+    bool cheap; /* one pass over its input, which it reads on the way back: rather than kept for others, its output is
+                   computed again */
+} traits;
+
+static traits traits_of(const nf_step *step) {
+    static const traits kinds[] = {
+        [NF_CONV] = {.reads_input = true, .weights_first = true},
+        [NF_LINEAR] = {.reads_input = true, .weights_first = true},
+        [NF_DEPTHWISE_CONV] = {.reads_input = true, .weights_first = true},
+        [NF_BATCH_NORM] = {.reads_input = true, .shares_gradient = true, .cheap = true},
+        [NF_LAYER_NORM] = {.reads_input = true, .shares_gradient = true, .cheap = true},
+        [NF_GELU] = {.reads_input = true, .shares_gradient = true, .cheap = true},
+        [NF_SILU] = {.reads_input = true, .shares_gradient = true, .cheap = true},
+        [NF_RELU] = {.reads_output = true, .shares_gradient = true},
+        [NF_SUM] = {.shares_gradient = true},
+        [NF_MAX_POOL] = {0},
+        [NF_GLOBAL_AVERAGE_POOL] = {0},
+    };
+    traits found = kinds[step->kind];
+    if (step->kind == NF_BATCH_NORM && step->addend >= 0) {
+        found.reads_output = step->norm.relu;
+        found.shares_gradient = false; /* the addend's does */
+    }
+    return found;
+}
+
+/* ---- Buffers and actions ---- */
+
+static int64_t new_buffer(nf_plan *plan, size_t bytes, int64_t time) {
+    plan->buffers[plan->buffer_count] = (nf_buffer){.bytes = bytes, .first = time, .last = time};
+    return plan->buffer_count++;
+}
+
+static int64_t new_floats(nf_plan *plan, int64_t count, int64_t time) {
+    return new_buffer(plan, (size_t)count * sizeof(float), time);
+}
+
+static void use(nf_plan *plan, int64_t buffer, int64_t time) {
+    plan->buffers[buffer].first = nf_min(plan->buffers[buffer].first, time);
+    plan->buffers[buffer].last = nf_max(plan->buffers[buffer].last, time);
+}
+
+static size_t scratch_floats(const nf_step *step, nf_deed deed) {
+    switch (step->kind) {
+    case NF_CONV:
+        return deed == NF_DEED_FORWARD ? nf_conv_forward_scratch(&step->conv) : nf_conv_backward_scratch(&step->conv);
+    case NF_DEPTHWISE_CONV: return nf_depthwise_scratch(&step->depthwise);
+    case NF_BATCH_NORM: return nf_batch_norm_scratch(&step->norm);
+    case NF_LAYER_NORM: return nf_layer_norm_scratch(&step->layer_norm);
+    default: return 0;
+    }
+}
+
+/* Returns its time. */
+static int64_t new_action(nf_plan *plan, nf_deed deed, int64_t index) {
+    int64_t time = plan->action_count++;
+    bool moves = deed == NF_DEED_STORE || deed == NF_DEED_FETCH;
+    size_t floats = moves ? 0 : scratch_floats(&plan->steps[index], deed);
+    int64_t scratch = floats ? new_buffer(plan, floats * sizeof(float), time) : -1;
+    plan->actions[time] = (nf_action){deed, index, scratch};
+    return time;
+}
+
+/* ---- Forward ---- */
+
+/* Whether the step's output may take the memory of its input: nobody else, and no backward, needs the input. */
+static bool works_in_place(const nf_plan *plan, const nf_step *step) {
+    const nf_tensor *input = &plan->tensors[step->input];
+    if (input->consumers != 1 || input->producer < 0 || step->addend == step->input)
+        return false;
+    if (!plan->training)
+        return step->kind == NF_RELU || traits_of(step).cheap;
+    return step->kind == NF_RELU && !traits_of(&plan->steps[input->producer]).reads_output;
+}
+
+/* What a step of training keeps besides tensors, and the moments that a convolution takes for the batch norm behind. */
+static void place_saved(nf_plan *plan, nf_step *step, int64_t time) {
+    if (step->kind == NF_LAYER_NORM)
+        step->saved = new_buffer(plan, nf_layer_norm_saved_size(&step->layer_norm) * sizeof(float), time);
+    if (step->kind == NF_MAX_POOL)
+        step->saved = new_buffer(plan, (size_t)plan->tensors[step->output].size, time);
+    if (step->kind != NF_BATCH_NORM)
+        return;
+    step->saved = new_buffer(plan, nf_batch_norm_saved_size(&step->norm) * sizeof(float), time);
+    int64_t producer = plan->tensors[step->input].producer;
+    nf_step *before = producer >= 0 ? &plan->steps[producer] : NULL;
+    if (before && before->kind == NF_CONV && nf_conv_takes_moments(&before->conv) && before->moments < 0) {
+        before->moments = new_buffer(plan, nf_batch_norm_moments_size(&step->norm) * sizeof(float), time);
+        use(plan, before->moments, before->time);
+        step->moments = before->moments;
+    }
+}
+
+/* Of what step `s` is the last to read, that is stored which will be read on the way back. */
+static void store(nf_plan *plan, int64_t tensor, int64_t s) {
+    if (tensor < 0)
+        return;
+    nf_tensor *done = &plan->tensors[tensor];
+    if (done->last_reader != s || !done->read_back || done->passes > 0 || tensor == plan->output || done->stored >= 0)
+        return;
+    int64_t time = new_action(plan, NF_DEED_STORE, tensor);
+    use(plan, done->buffer, time);
+    done->stored = new_buffer(plan, (size_t)done->size * sizeof(uint16_t), time);
+}
+
+static void place_forward(nf_plan *plan) {
+    plan->tensors[0].buffer = new_floats(plan, plan->tensors[0].size, 0);
+    for (int64_t s = 0; s < plan->step_count; s++) {
+        nf_step *step = &plan->steps[s];
+        int64_t time = step->time = new_action(plan, NF_DEED_FORWARD, s);
+        nf_tensor *input = &plan->tensors[step->input], *output = &plan->tensors[step->output];
+        output->buffer = works_in_place(plan, step) ? input->buffer : new_floats(plan, output->size, time);
+        use(plan, output->buffer, time);
+        use(plan, input->buffer, time);
+        if (step->addend >= 0)
+            use(plan, plan->tensors[step->addend].buffer, time);
+        if (plan->training)
+            place_saved(plan, step, time);
+        if (plan->training && plan->activations == NF_ACTIVATIONS_BFLOAT16) {
+            store(plan, step->input, s);
+            store(plan, step->addend, s);
+        }
+    }
+    plan->forward_count = plan->action_count;
+    use(plan, plan->tensors[plan->output].buffer, plan->forward_count - 1);
+}
+
+/* ---- What is kept for the way back ---- */
+
+/* The most passes, one after the other, by which a tensor may be had again: in a chain of residual blocks each asks for
+ * the one before. What comes from rounded tensors takes one pass and no sum, so that errors do not add up and ReLU is
+ * zero where it was. */
+enum { MAX_PASSES = 3 };
+
+/* Passes that the output of `step` takes to be had again from tensors that are kept anyway; 0: it is to be kept. */
+static int64_t count_passes(const nf_plan *plan, const nf_step *step) {
+    int64_t operands[2] = {step->input, step->addend}, passes = 1;
+    for (int i = 0; i < 2; i++) {
+        const nf_tensor *operand = operands[i] >= 0 ? &plan->tensors[operands[i]] : NULL;
+        if (operand && !operand->read_back && operand->passes == 0)
+            return 0;
+        passes += operand ? operand->passes : 0;
+    }
+    bool rounds = plan->activations == NF_ACTIVATIONS_BFLOAT16;
+    if (!traits_of(step).cheap || (rounds && step->addend >= 0))
+        return 0;
+    return passes <= (rounds ? 1 : MAX_PASSES) ? passes : 0;
+}
+
+static void choose_kept(nf_plan *plan) {
+    for (int64_t s = 0; s < plan->step_count; s++) {
+        const nf_step *step = &plan->steps[s];
+        plan->tensors[step->input].read_back |= traits_of(step).reads_input;
+        plan->tensors[step->output].read_back |= traits_of(step).reads_output;
+        plan->tensors[step->input].last_reader = s;
+        if (step->addend >= 0)
+            plan->tensors[step->addend].last_reader = s;
+    }
+    for (int64_t s = 0; s < plan->step_count; s++)
+        plan->tensors[plan->steps[s].output].passes = count_passes(plan, &plan->steps[s]);
+}
+
+static void read_back(nf_plan *plan, int64_t tensor, int64_t time) {
+    const nf_tensor *read = &plan->tensors[tensor];
+    use(plan, read->again >= 0 ? read->again : read->buffer, time);
+}
+
+/* Has a tensor that is not kept as it was fetched or computed again, unless it has been already. */
+static void recall(nf_plan *plan, int64_t tensor) {
+    nf_tensor *wanted = &plan->tensors[tensor];
+    if (wanted->again >= 0 || (wanted->passes == 0 && wanted->stored < 0))
+        return;
+    if (wanted->stored >= 0) {
+        int64_t time = new_action(plan, NF_DEED_FETCH, tensor);
+        wanted->again = new_floats(plan, wanted->size, time);
+        use(plan, wanted->stored, time);
+        return;
+    }
+    const nf_step *step = &plan->steps[wanted->producer];
+    recall(plan, step->input);
+    if (step->addend >= 0)
+        recall(plan, step->addend);
+    int64_t time = new_action(plan, NF_DEED_AGAIN, wanted->producer);
+    wanted->again = new_floats(plan, wanted->size, time);
+    if (step->saved >= 0)
+        use(plan, step->saved, time);
+    read_back(plan, step->input, time);
+    if (step->addend >= 0)
+        read_back(plan, step->addend, time);
+}
+
+/* ---- Backward ---- */
+
+/* Decides how the gradient of operand `tensor` comes about, and gives it memory. */
+static nf_route route_gradient(nf_plan *plan, int64_t tensor, int64_t output_gradient, bool may_share, int64_t time,
+                               bool *input_written) {
+    if (tensor == 0) { /* the caller's array */
+        nf_route route = *input_written ? NF_ROUTE_ADD : NF_ROUTE_WRITE;
+        *input_written = true;
+        return route;
+    }
+    nf_tensor *operand = &plan->tensors[tensor];
+    nf_route route = NF_ROUTE_ADD;
+    if (operand->gradient < 0) {
+        route = may_share ? NF_ROUTE_SHARE : NF_ROUTE_WRITE;
+        operand->gradient = may_share ? output_gradient : new_floats(plan, operand->size, time);
+    }
+    use(plan, operand->gradient, time);
+    return route;
+}
+
+/* In the order in which execute.c computes them. Of a sum's operands one can take over the gradient as it is. */
+static void route_gradients(nf_plan *plan, nf_step *step, int64_t time, bool *input_written) {
+    int64_t gradient = plan->tensors[step->output].gradient;
+    bool shares = traits_of(step).shares_gradient;
+    if (step->kind == NF_SUM) {
+        step->addend_route = route_gradient(plan, step->addend, gradient, true, time, input_written);
+        shares = step->addend_route != NF_ROUTE_SHARE;
+    }
+    step->input_route = route_gradient(plan, step->input, gradient, shares, time, input_written);
+    if (step->kind == NF_BATCH_NORM && step->addend >= 0)
+        step->addend_route = route_gradient(plan, step->addend, gradient, true, time, input_written);
+}
+
+static void place_backward(nf_plan *plan) {
+    nf_tensor *output = &plan->tensors[plan->output];
+    output->gradient = new_floats(plan, output->size, plan->forward_count);
+    bool input_written = false;
+    for (int64_t s = plan->step_count - 1; s >= 0; s--) {
+        nf_step *step = &plan->steps[s];
+        traits kind = traits_of(step);
+        if (kind.reads_output)
+            recall(plan, step->output);
+        if (kind.reads_input)
+            recall(plan, step->input);
+        int64_t gradient = plan->tensors[step->output].gradient;
+        int64_t time = new_action(plan, kind.weights_first ? NF_DEED_WEIGHTS : NF_DEED_BACKWARD, s);
+        if (kind.reads_output)
+            read_back(plan, step->output, time);
+        if (kind.reads_input)
+            read_back(plan, step->input, time);
+        if (step->saved >= 0)
+            use(plan, step->saved, time);
+        use(plan, gradient, time);
+        if (kind.weights_first)
+            time = new_action(plan, NF_DEED_BACKWARD, s); /* d_x may take the place of x */
+        use(plan, gradient, time);
+        route_gradients(plan, step, time, &input_written);
+    }
+}
+
+/* ---- Offsets: buffers that are in use at the same time must not overlap; in some order, each into the first gap ----
+ */
+
+static int by_bytes(const nf_buffer *a, const nf_buffer *b) {
+    return a->bytes == b->bytes ? 0 : a->bytes < b->bytes ? 1 : -1;
+}
+
+static int by_duration(const nf_buffer *a, const nf_buffer *b) {
+    int64_t difference = (b->last - b->first) - (a->last - a->first);
+    return (difference > 0) - (difference < 0);
+}
+
+static int largest_first(const void *a, const void *b) {
+    const nf_buffer *first = *(nf_buffer *const *)a, *second = *(nf_buffer *const *)b;
+    int order = by_bytes(first, second);
+    return order ? order : (first > second) - (first < second);
+}
+
+static int longest_first(const void *a, const void *b) {
+    const nf_buffer *first = *(nf_buffer *const *)a, *second = *(nf_buffer *const *)b;
+    int order = by_duration(first, second);
+    order = order ? order : by_bytes(first, second);
+    return order ? order : (first > second) - (first < second);
+}
+
+/* Buffers that are placed already lie in `placed`, by offset. */
+static size_t first_gap(const nf_buffer *buffer, nf_buffer *const *placed, int64_t count) {
+    enum { ALIGNMENT = 64 };
+    size_t offset = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const nf_buffer *other = placed[i];
+        if (other->last < buffer->first || buffer->last < other->first)
+            continue;
+        if (offset + buffer->bytes <= other->offset)
+            break;
+        size_t end = (other->offset + other->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        offset = end > offset ? end : offset;
+    }
+    return offset;
+}
+
+static nf_status assign_offsets(nf_plan *plan, nf_buffer **order, nf_buffer **placed,
+                                int (*compare)(const void *, const void *)) {
+    static const size_t MAX_ARENA = SIZE_MAX / 4; /* no buffer comes near it, so that sums with one can't overflow */
+    qsort(order, (size_t)plan->buffer_count, sizeof *order, compare);
+    plan->arena_bytes = 0;
+    for (int64_t i = 0; i < plan->buffer_count; i++) {
+        nf_buffer *buffer = order[i];
+        size_t offset = first_gap(buffer, placed, i);
+        if (buffer->bytes > MAX_ARENA - offset)
+            return nf_fail(NF_NO_MEMORY, "out of memory: the network's activations would take more than %zu bytes",
+                           MAX_ARENA);
+        buffer->offset = offset;
+        int64_t at = i;
+        for (; at > 0 && placed[at - 1]->offset > offset; at--)
+            placed[at] = placed[at - 1];
+        placed[at] = buffer;
+        plan->arena_bytes = offset + buffer->bytes > plan->arena_bytes ? offset + buffer->bytes : plan->arena_bytes;
+    }
+    return NF_OK;
+}
+
+/* By the one of two orders that takes less memory. */
+static nf_status place_buffers(nf_plan *plan) {
+    void *memory;
+    NF_TRY(nf_alloc(&memory, (size_t)plan->buffer_count * 2 * sizeof(nf_buffer *)));
+    nf_buffer **order = memory, **placed = order + plan->buffer_count;
+    for (int64_t i = 0; i < plan->buffer_count; i++)
+        order[i] = &plan->buffers[i];
+    nf_status status = assign_offsets(plan, order, placed, longest_first);
+    size_t bytes = plan->arena_bytes;
+    if (status == NF_OK)
+        status = assign_offsets(plan, order, placed, largest_first);
+    if (status == NF_OK && bytes < plan->arena_bytes)
+        status = assign_offsets(plan, order, placed, longest_first);
+    nf_free(memory);
+    return status;
+}
+
+/* ---- All of it ---- */
+
+nf_status nf_plan_place(nf_plan *plan) {
+    size_t tensors = (size_t)plan->tensor_count, steps = (size_t)plan->step_count;
+    void *memory;
+    NF_TRY(nf_alloc(&memory, (4 * steps + 2 * tensors) * sizeof(nf_action)));
+    plan->actions = memory;
+    NF_TRY(nf_alloc(&memory, (4 * tensors + 6 * steps) * sizeof(nf_buffer)));
+    plan->buffers = memory;
+    if (plan->training)
+        choose_kept(plan);
+    place_forward(plan);
+    if (plan->training)
+        place_backward(plan);
+    return place_buffers(plan);
+}
