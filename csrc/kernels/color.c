@@ -37,13 +37,13 @@ static void luma_plainly(uint8_t *gray, const uint8_t *pixels, size_t stride, si
 
 /* The luma of 16 pixels r, g, b, g. The weights, half of that of green twice, are 256 times one signed byte plus
  * another: 19595 = 77 256 - 117, 38470 / 2 = 75 256 + 35, 7471 = 29 256 + 47. */
-NF_BYTE_PERMUTE static inline vint luma16(__m512i pixels) {
+NF_BYTE_PERMUTE NF_INLINE vint luma16(__m512i pixels) {
     const vint coarse = vi_set(0x4b1d4b4d), fine = vi_set(0x232f238b);
     vint sum = _mm512_slli_epi32(_mm512_dpbusd_epi32(vi_set(128), pixels, coarse), 8);
     return _mm512_srli_epi32(_mm512_dpbusd_epi32(sum, pixels, fine), 16);
 }
 
-NF_BYTE_PERMUTE static inline __m512i luma64(__m512i red, __m512i green, __m512i blue) {
+NF_BYTE_PERMUTE NF_INLINE __m512i luma64(__m512i red, __m512i green, __m512i blue) {
     __m512i rb = _mm512_unpacklo_epi8(red, blue), gg = _mm512_unpacklo_epi8(green, green);
     vint first = luma16(_mm512_unpacklo_epi8(rb, gg)), second = luma16(_mm512_unpackhi_epi8(rb, gg));
     rb = _mm512_unpackhi_epi8(red, blue), gg = _mm512_unpackhi_epi8(green, green);

@@ -89,7 +89,7 @@ typedef struct parts64 {
     uint8_t max[64], range[64], above[64], order[64];
 } parts64;
 
-NF_BYTE_PERMUTE static inline void split64(parts64 *parts, const uint8_t *r, const uint8_t *g, const uint8_t *b) {
+NF_BYTE_PERMUTE NF_INLINE void split64(parts64 *parts, const uint8_t *r, const uint8_t *g, const uint8_t *b) {
     __m512i red = _mm512_loadu_si512(r), green = _mm512_loadu_si512(g), blue = _mm512_loadu_si512(b);
     __m512i max = _mm512_max_epu8(_mm512_max_epu8(red, green), blue);
     __m512i min = _mm512_min_epu8(_mm512_min_epu8(red, green), blue);
@@ -107,7 +107,7 @@ NF_BYTE_PERMUTE static inline void split64(parts64 *parts, const uint8_t *r, con
 }
 
 /* The hue of 16 of the pixels, and max saturation / 255^2. */
-NF_BYTE_PERMUTE static inline vint hue16(vreal *weight, const parts64 *parts, size_t i) {
+NF_BYTE_PERMUTE NF_INLINE vint hue16(vreal *weight, const parts64 *parts, size_t i) {
     const vreal starts = _mm512_setr_ps(1, -1, 1, 3, 3, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
     const vreal signs = _mm512_setr_ps(-0.0f, 0, 0, -0.0f, 0, -0.0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
     vint order = vi_load_bytes(parts->order + i);

@@ -106,7 +106,7 @@ NF_INLINE table256 load_table256(const uint8_t *table) {
     return loaded;
 }
 
-NF_BYTE_PERMUTE static inline __m512i look_up64(const table256 *table, __m512i x) {
+NF_BYTE_PERMUTE NF_INLINE __m512i look_up64(const table256 *table, __m512i x) {
     __m512i low = _mm512_permutex2var_epi8(table->parts[0], x, table->parts[1]);
     __m512i high = _mm512_permutex2var_epi8(table->parts[2], x, table->parts[3]);
     return _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high);

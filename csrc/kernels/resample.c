@@ -211,8 +211,8 @@ static bool make_groups(group *groups, const nf_taps *taps, size_t channels) {
     return true;
 }
 
-NF_BYTE_PERMUTE static inline vint weigh_quads(const __m512i pixels[MOST_QUADS],
-                                               const __m512i digits[MOST_QUADS][DIGITS], size_t quads) {
+NF_BYTE_PERMUTE NF_INLINE vint weigh_quads(const __m512i pixels[MOST_QUADS], const __m512i digits[MOST_QUADS][DIGITS],
+                                           size_t quads) {
     vint sum = vi_set(HIGH_HALF);
     NF_UNROLL
     for (int d = DIGITS - 1; d >= 0; d--) {
@@ -226,8 +226,8 @@ NF_BYTE_PERMUTE static inline vint weigh_quads(const __m512i pixels[MOST_QUADS],
 }
 
 /* Writes 16 bytes of each channel, whether there are so many outputs or not. */
-NF_BYTE_PERMUTE static inline void weigh_group(uint8_t *out, size_t out_plane, const uint8_t *row, const group *g,
-                                               size_t channels, size_t quads) {
+NF_BYTE_PERMUTE NF_INLINE void weigh_group(uint8_t *out, size_t out_plane, const uint8_t *row, const group *g,
+                                           size_t channels, size_t quads) {
     __m512i low = _mm512_maskz_loadu_epi8(g->low, row + g->begin);
     __m512i high = _mm512_maskz_loadu_epi8(g->high, row + g->begin + 64);
     vint sums[4];
@@ -250,8 +250,8 @@ NF_BYTE_PERMUTE static inline void weigh_group(uint8_t *out, size_t out_plane, c
         _mm_storeu_si128((__m128i *)(out + 2 * out_plane), _mm512_extracti32x4_epi32(bytes, 2));
 }
 
-NF_BYTE_PERMUTE static inline void weigh_channels(uint8_t *out, size_t out_plane, const uint8_t *row, const group *g,
-                                                  size_t channels, size_t quads) {
+NF_BYTE_PERMUTE NF_INLINE void weigh_channels(uint8_t *out, size_t out_plane, const uint8_t *row, const group *g,
+                                              size_t channels, size_t quads) {
     if (channels == 3)
         weigh_group(out, out_plane, row, g, 3, quads);
     else
@@ -286,13 +286,13 @@ typedef struct row_weights {
     __m256i high, low, digits[MOST_QUADS][DIGITS];
 } row_weights;
 
-NF_BYTE_PERMUTE static inline __m256i weigh_pairs(__m256i pixels, const row_weights *weights) {
+NF_BYTE_PERMUTE NF_INLINE __m256i weigh_pairs(__m256i pixels, const row_weights *weights) {
     __m256i sum = _mm256_dpwssd_epi32(_mm256_set1_epi32(HALF >> 8), pixels, weights->high);
     return _mm256_srai_epi32(_mm256_dpwssd_epi32(_mm256_slli_epi32(sum, 8), pixels, weights->low), SHIFT);
 }
 
-NF_BYTE_PERMUTE static inline __m256i weigh_fours(const __m256i pixels[MOST_QUADS], const row_weights *weights,
-                                                  size_t quads) {
+NF_BYTE_PERMUTE NF_INLINE __m256i weigh_fours(const __m256i pixels[MOST_QUADS], const row_weights *weights,
+                                              size_t quads) {
     __m256i sum = _mm256_set1_epi32(HIGH_HALF);
     NF_UNROLL
     for (int d = DIGITS - 1; d >= 0; d--) {
@@ -306,7 +306,7 @@ NF_BYTE_PERMUTE static inline __m256i weigh_fours(const __m256i pixels[MOST_QUAD
 }
 
 /* `rows` (2, 4 or 8) of them matter. */
-NF_BYTE_PERMUTE static inline __m256i weigh_rows32(const __m256i *pixels, size_t rows, const row_weights *weights) {
+NF_BYTE_PERMUTE NF_INLINE __m256i weigh_rows32(const __m256i *pixels, size_t rows, const row_weights *weights) {
     const __m256i zero = _mm256_setzero_si256();
     __m256i fours[4][MOST_QUADS], sums[4];
     NF_UNROLL
@@ -334,7 +334,7 @@ NF_BYTE_PERMUTE static inline __m256i weigh_rows32(const __m256i *pixels, size_t
     return _mm256_packus_epi16(_mm256_packs_epi32(sums[0], sums[1]), _mm256_packs_epi32(sums[2], sums[3]));
 }
 
-NF_BYTE_PERMUTE static inline row_weights split_row_weights(const int32_t *weights, size_t rows) {
+NF_BYTE_PERMUTE NF_INLINE row_weights split_row_weights(const int32_t *weights, size_t rows) {
     row_weights split;
     __m128i four = _mm_loadu_si128((const __m128i *)weights);
     if (rows == 2) {
@@ -356,9 +356,9 @@ NF_BYTE_PERMUTE static inline row_weights split_row_weights(const int32_t *weigh
 }
 
 /* One output in each plane. */
-NF_BYTE_PERMUTE static inline void weigh_planes(uint8_t *out, size_t out_plane, const uint8_t *source,
-                                                size_t source_row, size_t planes, size_t width, size_t count,
-                                                const int32_t *weights, size_t rows) {
+NF_BYTE_PERMUTE NF_INLINE void weigh_planes(uint8_t *out, size_t out_plane, const uint8_t *source, size_t source_row,
+                                            size_t planes, size_t width, size_t count, const int32_t *weights,
+                                            size_t rows) {
     row_weights split = split_row_weights(weights, rows);
     const uint8_t *row[4 * MOST_QUADS];
     for (size_t k = 0; k < rows; k++)
