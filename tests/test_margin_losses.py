@@ -592,7 +592,9 @@ def check_instruction_set():
     print(_core.config()["instruction_set"])
 
 
-def test_interrupt():
+def test_interrupt(request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell began a background job
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     z, labels = batch(2500, 64, 5)
     times = []
 

@@ -1,6 +1,7 @@
 """Does training learn what the same training in torch learns? SimCLR on Fashion-MNIST, judged by two probes.
 
     python tests/bench/fashion_mnist.py [--seeds 0 1 2] [--encoders convnet resnet18] [--data DIR]
+        [--activation-dtype bfloat16]
 
 The first 10,000 training images, without labels: batches of 256 pairs, 10 epochs, AdamW with learning rate 2e-3 and
 weight decay 1e-4, 50 steps of warm-up, then cosine; temperature 0.2; head d-d-64; crops of 0.2 to 1 of the area, flips,
@@ -61,9 +62,10 @@ def recipe() -> nf.transforms.SimCLR:
     return nf.transforms.SimCLR(28, scale=(0.2, 1), strength=0.5, grayscale=0, blur=0, mean=(0.286,), std=(0.353,))
 
 
-def train(name, seed, data, epochs) -> tuple[Figures, Figures, float]:
+def train(name, seed, data, epochs, activation_dtype) -> tuple[Figures, Figures, float]:
     """Probes before and after training, with the final loss, and the training's seconds."""
     encoder = ENCODERS[name](seed)
+    encoder = nf.Network(encoder.layers, encoder.in_shape, seed, activation_dtype=activation_dtype)
     width = encoder.out_features
     method = nf.SimCLR(encoder, nf.projection_head(width, width, 64, seed=seed), temperature=0.2)
     augment = recipe()
@@ -123,6 +125,11 @@ def main() -> int:
         encoders={"nargs": "+", "choices": list(ENCODERS), "default": list(ENCODERS)},
         epochs={"type": int, "default": EPOCHS},
         data={"help": "folder with the four IDX files (default: that of Debian's package dataset-fashion-mnist)"},
+        activation_dtype={
+            "choices": ["float32", "bfloat16"],
+            "default": "float32",
+            "help": "of the encoder (default: float32)",
+        },
         no_pixels={"action": "store_true", "help": "without the probes of raw pixels, which take minutes"},
     )
     if options.quick:
@@ -144,7 +151,7 @@ def main() -> int:
     for name in options.encoders:
         before, after = [], []
         for seed in options.seeds:
-            untrained, trained, seconds = train(name, seed, data, options.epochs)
+            untrained, trained, seconds = train(name, seed, data, options.epochs, options.activation_dtype)
             before.append(untrained)
             after.append(trained)
             print(line(f"{name}, seed {seed}, untrained", untrained))
