@@ -730,9 +730,7 @@ def check_this_instruction_set():
     print(_core.config()["instruction_set"])
 
 
-def test_interrupt(request):
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell began a background job
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+def test_interrupt():
     z = np.random.default_rng(0).normal(size=(2, 12_000, 64))
     times = []
 
