@@ -2,6 +2,7 @@
 #ifndef NF_CORE_INTEGERS_H
 #define NF_CORE_INTEGERS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 static inline int64_t nf_min(int64_t a, int64_t b) {
@@ -9,6 +10,11 @@ static inline int64_t nf_min(int64_t a, int64_t b) {
 }
 
 static inline int64_t nf_max(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* Of sizes in memory. */
+static inline size_t nf_larger(size_t a, size_t b) {
     return a > b ? a : b;
 }
 

@@ -10,10 +10,6 @@
 #include "gather.h"
 #include "winograd.h"
 
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 /* ---- Which algorithm ---- */
 
 nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorithm wanted) {
@@ -149,7 +145,8 @@ static size_t backward_input_scratch(const nf_conv *conv) {
     phase_axis down, across;
     for (int64_t phase = 0; phase < phase_count(conv); phase++)
         if (phase_gather(conv, phase, &gather, &down, &across))
-            most = larger(most, nf_gather_panels_size(&gather) + (size_t)conv->workers * nf_gather_rows_size(&gather));
+            most =
+                nf_larger(most, nf_gather_panels_size(&gather) + (size_t)conv->workers * nf_gather_rows_size(&gather));
     return most;
 }
 
@@ -245,10 +242,10 @@ size_t nf_conv_backward_scratch(const nf_conv *conv) {
     if (conv->algorithm == NF_CONV_WINOGRAD4)
         return nf_winograd_backward_scratch(conv);
     if (nf_few_channels_backward_pays(conv))
-        return larger(nf_few_channels_backward_scratch(conv), backward_input_scratch(conv));
+        return nf_larger(nf_few_channels_backward_scratch(conv), backward_input_scratch(conv));
     weight_split split = split_weights(conv);
     int64_t partial = split.segments * (conv->k + (split.segments > 1 ? weight_size(conv) : 0));
-    return larger((size_t)(partial + conv->workers * blocks_size(conv, &split)), backward_input_scratch(conv));
+    return nf_larger((size_t)(partial + conv->workers * blocks_size(conv, &split)), backward_input_scratch(conv));
 }
 
 static void put_column(float *target, size_t depth, size_t position, const float *run, size_t n) {

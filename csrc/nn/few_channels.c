@@ -28,6 +28,10 @@ static int64_t run_size(const nf_conv *conv) {
     return conv->kernel_w * conv->c;
 }
 
+static int64_t depth(const nf_conv *conv) {
+    return conv->kernel_h * run_size(conv);
+}
+
 /* Kernels work on up to gemm_tile_rows windows, and numbers of a run, more than there are. */
 static int64_t row_size(const nf_conv *conv) {
     int64_t windows = conv->out_w + (int64_t)nf_kernel->gemm_tile_rows;
@@ -69,17 +73,13 @@ typedef struct forward_job {
 static nf_gather packed_weights(const nf_conv *conv) {
     return (nf_gather){.images = conv->n,
                        .groups = conv->groups,
-                       .channels = run_size(conv) * conv->kernel_h, /* all of it as if one tap's */
+                       .channels = depth(conv), /* all of it as if one tap's */
                        .taps_h = 1,
                        .taps_w = 1,
                        .columns = conv->k,
                        .grid_h = conv->out_h,
                        .grid_w = conv->out_w,
                        .workers = conv->workers};
-}
-
-static int64_t depth(const nf_conv *conv) {
-    return conv->kernel_h * run_size(conv);
 }
 
 static int64_t panel_size(const nf_conv *conv) {

@@ -164,17 +164,16 @@ static void advance(const correlation *job, tile *at) {
 /* A batch of images cut into squares of `size` x `size` pixels, `step` from one to the next. */
 typedef struct squares {
     const float *images;
-    int64_t count, h, w, c, size, step, pad_h, pad_w;
+    int64_t h, w, c, size, step, pad_h, pad_w;
 } squares;
 
 static squares source_squares(const correlation *job) {
-    return (squares){job->source,     job->images, job->h,     job->w,    job->c,
-                     job->form.patch, job->step,   job->pad_h, job->pad_w};
+    return (squares){job->source, job->h, job->w, job->c, job->form.patch, job->step, job->pad_h, job->pad_w};
 }
 
 /* For `images` of the result's shape. */
 static squares result_squares(const correlation *job, const float *images) {
-    return (squares){images, job->images, job->out_h, job->out_w, job->k, job->form.tile, job->form.tile, 0, 0};
+    return (squares){images, job->out_h, job->out_w, job->k, job->form.tile, job->form.tile, 0, 0};
 }
 
 /* The pixels of a tile's square; `outside` for those that are not in the image. */
@@ -639,7 +638,7 @@ size_t nf_winograd_backward_scratch(const nf_conv *conv) {
     correlation backward = backward_correlation(conv);
     weight_job job = make_weight_job(conv);
     size_t input = correlation_scratch(&backward), weight = weight_scratch(&job);
-    return input > weight ? input : weight;
+    return nf_larger(input, weight);
 }
 
 static nf_status sum_products(weight_job *job) {

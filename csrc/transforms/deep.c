@@ -2,6 +2,8 @@
 #include "deep.h"
 #include "transform.h"
 
+#include "../core/integers.h"
+
 #include <stdatomic.h>
 #include <string.h>
 
@@ -97,10 +99,6 @@ typedef struct deep_sizes { /* the most that a view needs: floats of pixels, byt
     size_t pixels, scratch;
 } deep_sizes;
 
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 /* Crops and resizes that come first read the caller's image, row by row. */
 static bool reads_source(const nf_recipe *recipe) {
     nf_transform_kind first = recipe->count ? recipe->transforms[0].kind : NF_HORIZONTAL_FLIP;
@@ -111,13 +109,13 @@ static nf_status measure(deep_sizes *sizes, const nf_recipe *recipe, nf_extent i
     size_t channels = (size_t)recipe->channels;
     for (int64_t i = 0; i <= recipe->count; i++) {
         if (i > 0 || !reads_source(recipe))
-            sizes->pixels = larger(sizes->pixels, (size_t)in.height * (size_t)in.width * channels);
+            sizes->pixels = nf_larger(sizes->pixels, (size_t)in.height * (size_t)in.width * channels);
         if (i == recipe->count)
             break;
         const nf_transform *transform = &recipe->transforms[i];
         nf_deep_scratch_size *scratch_size = OPERATIONS[transform->kind].scratch_size;
         if (scratch_size)
-            sizes->scratch = larger(sizes->scratch, scratch_size(transform, in, recipe->channels));
+            sizes->scratch = nf_larger(sizes->scratch, scratch_size(transform, in, recipe->channels));
         const nf_transform_type *type = nf_transform_type_of(transform->kind);
         if (type->plan)
             NF_TRY(type->plan(&in, transform, in, recipe->channels));

@@ -5,6 +5,8 @@
 #include "transform.h"
 #include "warp.h"
 
+#include "../core/integers.h"
+
 #include <string.h>
 
 /* ---- Filters ---- */
@@ -62,15 +64,11 @@ typedef struct sizes {
     size_t outputs, weights, row, middle;
 } sizes;
 
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 static sizes measure(nf_extent in, nf_extent out, int64_t channels, nf_interpolation interpolation) {
     int support = nf_filter_support(interpolation);
-    return (sizes){.outputs = larger((size_t)out.height, (size_t)out.width),
-                   .weights = larger((size_t)out.width * nf_filter_taps(in.width, out.width, support),
-                                     (size_t)out.height * nf_filter_taps(in.height, out.height, support)),
+    return (sizes){.outputs = nf_larger((size_t)out.height, (size_t)out.width),
+                   .weights = nf_larger((size_t)out.width * nf_filter_taps(in.width, out.width, support),
+                                        (size_t)out.height * nf_filter_taps(in.height, out.height, support)),
                    .row = (size_t)in.width * (size_t)channels,
                    .middle = (size_t)in.height * (size_t)out.width * (size_t)channels};
 }

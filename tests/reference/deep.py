@@ -154,20 +154,7 @@ def warp(image, m, interpolation, fill, white):
             place += geometry.warp(byte, m, None, "nearest").astype(int)[..., 0] << shift
         value = image.reshape(-1, channels)[place - 1]
         return np.where((place > 0)[..., None], value, color(fill, channels, white))
-    u, v = geometry.positions(m, height, width)
-    inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-    u, v = np.where(inside, u, 0) - 0.5, np.where(inside, v, 0) - 0.5
-    left, top = np.floor(u).astype(int), np.floor(v).astype(int)
-    dx, dy = u - left, v - top
-    if interpolation == "bilinear":
-        first, across, down = 0, [1 - dx, dx], [1 - dy, dy]
-    else:
-        first, across, down = -1, geometry.cubic_weights(dx), geometry.cubic_weights(dy)
-    total = np.zeros(image.shape)
-    for j, weight_y in enumerate(down):
-        for i, weight_x in enumerate(across):
-            row, column = (top + first + j).clip(0, height - 1), (left + first + i).clip(0, width - 1)
-            total += (weight_x * weight_y)[..., None] * image[row, column]
+    inside, total = geometry.interpolate(image, *geometry.positions(m, height, width), interpolation)
     return np.where(inside[..., None], total, color(fill, channels, white))
 
 

@@ -124,8 +124,8 @@ def cubic_weights(d, a=-1):
     return [far(1 + d), near(d), near(1 - d), far(2 - d)]
 
 
-def sample(image, u, v, interpolation, fill):
-    """The image at positions; fractions are dropped."""
+def interpolate(image, u, v, interpolation):
+    """Which positions are inside the image, and its values there, its borders going on."""
     height, width, channels = image.shape
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     u, v = np.where(inside, u, 0) - 0.5, np.where(inside, v, 0) - 0.5
@@ -140,8 +140,14 @@ def sample(image, u, v, interpolation, fill):
         for i, weight_x in enumerate(wx):
             row, column = (top + first + j).clip(0, height - 1), (left + first + i).clip(0, width - 1)
             total += (weight_x * weight_y)[..., None] * image[row, column]
+    return inside, total
+
+
+def sample(image, u, v, interpolation, fill):
+    """The image at positions; fractions are dropped."""
+    inside, total = interpolate(image, u, v, interpolation)
     value = np.floor(total.clip(0, 255) + 1e-9).astype(np.uint8)
-    return np.where(inside[..., None], value, np.broadcast_to(np.uint8(fill), channels))
+    return np.where(inside[..., None], value, np.broadcast_to(np.uint8(fill), image.shape[2]))
 
 
 def pick(image, columns, rows, fill):
