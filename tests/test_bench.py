@@ -48,6 +48,13 @@ def test_layers_of_an_encoder_add_up(tmp_path):
     assert report["rows"][0]["input"] is None and "optimiser" in text
 
 
+def test_algorithms_of_convolutions(tmp_path):
+    report, text = run("convolution", tmp_path, "--sizes", "2", "16", "--channels", "16", "--batch", "8")
+    assert [row["taken"] for row in report["rows"]] == ["direct", "direct", "winograd4", "winograd4"]
+    assert all(row["direct"] > 0 and row["winograd4"] > 0 and row["loss"] >= 1 for row in report["rows"])
+    assert "of 4 shapes" in text
+
+
 def test_a_missing_peer_gives_a_row_and_no_error(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
     import harness

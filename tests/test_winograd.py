@@ -80,14 +80,23 @@ def test_only_where_it_applies():
         np.testing.assert_array_equal(*results)
 
 
-def test_auto_chooses_by_shape():
-    random = np.random.default_rng(0)
-    for shape, algorithm in (((64, 32, 32, 64), "winograd4"), ((1, 4, 4, 64), "direct"), ((64, 16, 16, 3), "direct")):
-        x = random.normal(size=shape).astype(np.float32)
-        for stride in (1, 2):
-            layers, in_shape = [Conv(64, 3, stride)], (None, None, shape[-1])
-            networks = [Network(layers, in_shape, conv_algo=name) for name in ("auto", algorithm)]
-            np.testing.assert_array_equal(*(network.forward(x) for network in networks))
+@pytest.mark.parametrize(
+    ("shape", "stride", "algorithm"),
+    [
+        ((64, 32, 32, 64), 1, "winograd4"),
+        ((64, 32, 32, 64), 2, "winograd4"),
+        ((64, 9, 9, 8), 1, "winograd4"),  # tiles cover 144 pixels for 81
+        ((64, 9, 9, 8), 2, "direct"),  # 64 for 25
+        ((1, 4, 4, 64), 1, "direct"),
+        ((2, 16, 16, 64), 2, "direct"),
+        ((64, 16, 16, 3), 1, "direct"),
+    ],
+)
+def test_auto_chooses_by_shape(shape, stride, algorithm):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    layers, in_shape = [Conv(64, 3, stride)], (None, None, shape[-1])
+    automatic, chosen = (Network(layers, in_shape, conv_algo=name).forward(x) for name in ("auto", algorithm))
+    np.testing.assert_array_equal(automatic, chosen)
 
 
 def test_same_bits_for_any_number_of_threads():

@@ -15,11 +15,14 @@
 nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorithm wanted) {
     bool halves = conv->stride == 2 && conv->pad_h == 1 && conv->pad_w == 1;
     bool possible = conv->kernel_h == 3 && conv->kernel_w == 3 && (conv->stride == 1 || halves) && !bias;
-    /* Transforms pay by the number of channels; tiles that stick out of the image are work for nothing, and the
-     * weights' transform, which with stride 2 saves less, wants tiles to meet. */
+    /* Transforms pay by the number of channels, those of the weights by the number of pixels, too, and tiles that stick
+     * out of the image are work for nothing. Stride 2 saves less. The numbers are those of tests/bench/convolution.py.
+     */
     int64_t covered = nf_round_up(conv->out_h, 4) * nf_round_up(conv->out_w, 4), used = conv->out_h * conv->out_w;
-    int64_t least_tiles = conv->stride == 1 ? 4 : 8;
-    bool pays = conv->c >= 16 && conv->k >= 16 && conv->n * covered >= 16 * least_tiles && covered * 2 <= used * 3;
+    int64_t narrower = conv->c < conv->k ? conv->c : conv->k;
+    int64_t least_pixels = conv->stride == 2 ? 256 : narrower < 64 ? 112 : 48;
+    bool fits = conv->stride == 2 ? covered * 2 <= used * 3 : covered <= used * 3;
+    bool pays = narrower >= 8 && conv->n * used >= least_pixels && fits;
     bool winograd = possible && (wanted == NF_CONV_WINOGRAD4 || (wanted == NF_CONV_AUTO && pays));
     return winograd ? NF_CONV_WINOGRAD4 : NF_CONV_DIRECT;
 }
