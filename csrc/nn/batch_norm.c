@@ -154,7 +154,7 @@ nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *save
         job.moments = job.partial;
     }
     NF_TRY(over_channels(statistics_task, &job));
-    return over_blocks(apply_task, &job);
+    return y ? over_blocks(apply_task, &job) : NF_OK;
 }
 
 nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
@@ -176,6 +176,16 @@ nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *
                               const float *saved) {
     float *factors = (float *)(uintptr_t)saved + factors_size(norm);
     norm_job job = {.norm = norm, .y = y, .factors = factors, .x = x, .addend = addend};
+    return over_blocks(apply_task, &job);
+}
+
+nf_status nf_batch_norm_rows(const nf_batch_norm *norm, float *y, const float *x, const float *saved, int64_t first,
+                             int64_t count) {
+    nf_batch_norm part = *norm;
+    part.rows = count;
+    part.groups = 1;
+    float *factors = (float *)(uintptr_t)saved + factors_size(norm) + first / group_rows(norm) * 2 * norm->c;
+    norm_job job = {.norm = &part, .y = y, .factors = factors, .x = x};
     return over_blocks(apply_task, &job);
 }
 

@@ -23,7 +23,8 @@ size_t
 nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what the way back needs besides x, y */
 size_t nf_batch_norm_moments_size(const nf_batch_norm *norm); /* floats of `moments` */
 
-/* moments: those of x that the layer before has taken in passing, or NULL. addend may be NULL; y may be x. */
+/* moments: those of x that the layer before has taken in passing, or NULL. addend may be NULL; y may be x, or NULL:
+ * then only statistics are made, and nf_batch_norm_rows makes y. */
 nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *saved, float *running_mean,
                                 float *running_var, const float *x, const float *addend, const float *moments,
                                 const float *weight, const float *bias, float *scratch);
@@ -34,6 +35,11 @@ nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const floa
 /* y as forward made it, from what it saved. */
 nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
                               const float *saved);
+
+/* `count` rows of y, from `first` on, all of one group, without an addend, from what forward saved. y and x begin at
+ * the first of them. */
+nf_status nf_batch_norm_rows(const nf_batch_norm *norm, float *y, const float *x, const float *saved, int64_t first,
+                             int64_t count);
 
 /* x as bfloat16, rounded such that ReLU behind the norm (without a sum) is zero where it was. */
 nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const float *x, const float *saved);

@@ -153,6 +153,17 @@ static void make_steps(nf_plan *plan, const nf_layer *layers, int64_t count, con
     }
 }
 
+nf_step nf_step_part(const nf_step *step, int64_t images) {
+    nf_step part = *step;
+    if (step->kind == NF_DEPTHWISE_CONV) {
+        part.depthwise.n = images;
+    } else {
+        part.conv.n = images;
+        part.conv.groups = 1;
+    }
+    return part;
+}
+
 /* ---- Making a plan ---- */
 
 static nf_status allocate_lists(nf_plan *plan, int64_t count) {
