@@ -44,10 +44,18 @@ nf_status nf_batch_norm_rows(const nf_batch_norm *norm, float *y, const float *x
 /* x as bfloat16, rounded such that ReLU behind the norm (without a sum) is zero where it was. */
 nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const float *x, const float *saved);
 
-/* d_y becomes the gradient before ReLU, which is also the addend's. d_x (+)= the gradient of x; d_x may be d_y, and
- * NULL where nobody wants it. y: for ReLU after a sum, else NULL. */
+/* The sums over `count` rows of d_y, from `first` on, that nf_batch_norm_backward begins with, for a norm without an
+ * addend; d_y and x begin at the first of them. The rows are of one group, and in it `first` is a multiple of
+ * NF_ROW_BLOCK. Into their place in `sums`, of nf_batch_norm_moments_size floats. */
+nf_status nf_batch_norm_sums(const nf_batch_norm *norm, float *sums, const float *d_y, const float *x,
+                             const float *saved, int64_t first, int64_t count);
+
+/* y: for ReLU after a sum, else NULL; then d_y becomes the gradient before ReLU, which is also the addend's. d_x (+)=
+ * the gradient of x; d_x may be d_y, and NULL where nobody wants it. sums: those of nf_batch_norm_sums, of all rows, or
+ * NULL. */
 nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d_weight, float *d_bias, float *d_y,
-                                 const float *y, const float *x, const float *saved, const float *weight,
-                                 bool accumulate_input, bool accumulate_parameters, float *scratch);
+                                 const float *y, const float *x, const float *saved, const float *sums,
+                                 const float *weight, bool accumulate_input, bool accumulate_parameters,
+                                 float *scratch);
 
 #endif

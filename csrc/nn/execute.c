@@ -230,15 +230,36 @@ static nf_status weights_backward(const backward_call *call, const nf_step *step
     return NF_OK;
 }
 
+/* Of the batch norm `step`, whose output's gradient `d_y` has just been made for some images. */
+static nf_status block_sums(const nf_plan *plan, const nf_step *step, const float *d_y, image_run run) {
+    int64_t size = image_size(plan, step->input), rows = size / step->norm.c;
+    return nf_batch_norm_sums(&step->norm, buffer(plan, step->sums), d_y, kept(plan, step->input) + run.first * size,
+                              buffer(plan, step->saved), run.first * rows, run.count * rows);
+}
+
 static nf_status filter_backward(const backward_call *call, const nf_step *step, float *scratch) {
     const float *weight = call->parameters + call->offsets[step->layer].weight, *d_y = gradient(call, step->output);
+    const nf_plan *plan = call->plan;
+    const nf_tensor *input = &plan->tensors[step->input];
+    const nf_step *before = input->producer < 0 ? NULL : &plan->steps[input->producer];
     float *d_x = gradient(call, step->input);
     bool add = step->input_route == NF_ROUTE_ADD;
     if (!d_x)
         return NF_OK;
-    if (step->kind == NF_DEPTHWISE_CONV)
-        return nf_depthwise_backward_input(&step->depthwise, d_x, d_y, weight, add, scratch);
-    return nf_conv_backward_input(&step->conv, d_x, d_y, weight, add, scratch);
+    image_run run;
+    for (int64_t first = 0; first < input->shape.n; first += run.count) {
+        run = run_from(plan, step, first);
+        nf_step part = part_of(plan, step, run);
+        float *d = d_x + first * image_size(plan, step->input);
+        const float *d_out = d_y + first * image_size(plan, step->output);
+        if (step->kind == NF_DEPTHWISE_CONV)
+            NF_TRY(nf_depthwise_backward_input(&part.depthwise, d, d_out, weight, add, scratch));
+        else
+            NF_TRY(nf_conv_backward_input(&part.conv, d, d_out, weight, add, scratch));
+        if (input->block > 0 && before->sums >= 0)
+            NF_TRY(block_sums(plan, before, d, run));
+    }
+    return NF_OK;
 }
 
 static nf_status layer_norm_backward(const backward_call *call, const nf_step *step, float *scratch) {
@@ -265,7 +286,7 @@ static nf_status batch_norm_backward(const backward_call *call, const nf_step *s
     const float *y = step->addend < 0 ? NULL : kept(plan, step->output);
     NF_TRY(nf_batch_norm_backward(&step->norm, gradient(call, step->input), call->gradients + at->weight,
                                   call->gradients + at->bias, gradient(call, step->output), y, kept(plan, step->input),
-                                  buffer(plan, step->saved), call->parameters + at->weight,
+                                  buffer(plan, step->saved), buffer(plan, step->sums), call->parameters + at->weight,
                                   step->input_route == NF_ROUTE_ADD, call->accumulate, scratch));
     return step->addend < 0 ? NF_OK : sum_backward(call, step, step->addend, step->addend_route);
 }

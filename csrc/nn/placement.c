@@ -72,7 +72,7 @@ static int64_t last_block(const nf_plan *plan, const nf_tensor *tensor) {
 
 static size_t scratch_floats(const nf_plan *plan, const nf_step *step, nf_deed deed) {
     const nf_tensor *input = &plan->tensors[step->input];
-    if (input->block == 0 || deed == NF_DEED_BACKWARD)
+    if (input->block == 0)
         return whole_scratch(step, deed);
     nf_step block = nf_step_part(step, input->block), last = nf_step_part(step, last_block(plan, input));
     return nf_larger(whole_scratch(&block, deed), whole_scratch(&last, deed));
@@ -214,12 +214,19 @@ static int64_t greatest_common_divisor(int64_t a, int64_t b) {
     return a;
 }
 
-/* Images in a block of what `step` reads, such that batch norm's blocks of rows behind it remain whole; 0: all. */
+/* How many images it takes that batch norm's blocks of rows are whole. */
+static int64_t whole_images(const nf_tensor *tensor) {
+    return NF_ROW_BLOCK / greatest_common_divisor(NF_ROW_BLOCK, tensor->shape.h * tensor->shape.w);
+}
+
+/* Images in a block of what `step` reads, such that batch norm's blocks of rows on both sides are whole; 0: all. */
 static int64_t block_images(const nf_plan *plan, const nf_step *step) {
     const nf_tensor *input = &plan->tensors[step->input], *output = &plan->tensors[step->output];
     int64_t image = input->size / input->shape.n * (int64_t)sizeof(float), group = input->shape.n / plan->groups;
-    int64_t unit = NF_ROW_BLOCK / greatest_common_divisor(NF_ROW_BLOCK, output->shape.h * output->shape.w);
-    int64_t bytes = nf_max(BLOCK_BYTES, BLOCK_WEIGHTS * weight_size(step) * (int64_t)sizeof(float));
+    int64_t unit = whole_images(input), behind = whole_images(output);
+    unit *= behind / greatest_common_divisor(unit, behind);
+    int64_t weights = nf_min(weight_size(step), INT32_MAX) * (int64_t)sizeof(float);
+    int64_t bytes = nf_max(BLOCK_BYTES, BLOCK_WEIGHTS * weights);
     int64_t images = nf_round_up(nf_max(bytes / image, 1), unit);
     return image >= LEAST_WHOLE / input->shape.n && images <= group / 2 ? images : 0;
 }
@@ -320,6 +327,19 @@ static void route_gradients(nf_plan *plan, nf_step *step, int64_t time, bool *in
         step->addend_route = route_gradient(plan, step->addend, gradient, true, time, input_written);
 }
 
+/* A convolution that makes its input's gradient block by block also makes the sums of the batch norm before. */
+static void place_sums(nf_plan *plan, nf_step *step, int64_t time) {
+    const nf_tensor *input = &plan->tensors[step->input];
+    if (step->sums >= 0)
+        use(plan, step->sums, time);
+    if (input->block == 0 || plan->steps[input->producer].kind != NF_BATCH_NORM)
+        return;
+    nf_step *norm = &plan->steps[input->producer];
+    norm->sums = new_floats(plan, (int64_t)nf_batch_norm_moments_size(&norm->norm), time);
+    use(plan, norm->saved, time);
+    read_back(plan, norm->input, time);
+}
+
 static void place_backward(nf_plan *plan) {
     nf_tensor *output = &plan->tensors[plan->output];
     output->gradient = new_floats(plan, output->size, plan->forward_count);
@@ -343,6 +363,7 @@ static void place_backward(nf_plan *plan) {
         if (kind.weights_first)
             time = new_action(plan, NF_DEED_BACKWARD, s); /* d_x may take the place of x */
         use(plan, gradient, time);
+        place_sums(plan, step, time);
         route_gradients(plan, step, time, &input_written);
     }
 }

@@ -37,6 +37,7 @@ typedef struct nf_step {
     int64_t layer;                 /* the layer whose parameters it uses */
     int64_t input, addend, output; /* tensors; addend: of a sum, or of a batch norm fused with one; else -1 */
     int64_t saved, moments;        /* buffers, or -1: what backward needs; a convolution's moments for batch norm */
+    int64_t sums;                  /* buffer, or -1: batch norm's on the way back, if made before */
     int64_t time;                  /* its action forwards */
     nf_route input_route, addend_route;
     union {
