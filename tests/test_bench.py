@@ -55,6 +55,16 @@ def test_algorithms_of_convolutions(tmp_path):
     assert "of 4 shapes" in text
 
 
+def test_growth_has_a_rate_for_each_batch_and_number_of_threads(tmp_path):
+    options = ("--growth", "--cases", "convnet-32", "mobilenet-32", "--batch", "4", "2", "--threads", "2")
+    report, text = run("encoder", tmp_path, *options)
+    found = [(row["case"], row["batch"], row["threads"]) for row in report["rows"]]
+    cases = ("convnet-32", "mobilenet-32")
+    assert found == [(case, batch, threads) for case in cases for threads in (1, 2) for batch in (2, 4)]
+    assert all(row["rate"] == row["batch"] / row["seconds"] > 0 for row in report["rows"])
+    assert text.count("100%") >= 4 and "2 threads" in text
+
+
 def test_a_missing_peer_gives_a_row_and_no_error(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
     import harness

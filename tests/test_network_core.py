@@ -442,6 +442,60 @@ def test_what_one_pass_computes_again_is_not_kept(block, kept):
     assert grown < (kept + 0.1) * 8 * map_bytes
 
 
+# ---- maps of many images that a convolution alone reads are made block by block ----
+
+
+def large_run(layers, x, d_y, groups, **options):
+    core = build(layers, (*x.shape[1:3], x.shape[3]), np.random.default_rng(0), **options)
+    y = core.forward(x, True, groups)
+    d_x = core.backward(d_y, True, False)
+    return y, d_x, core.gradients.copy(), core.statistics.copy()
+
+
+@pytest.mark.parametrize("maker", [[batch_norm(), plain(RELU)], [batch_norm()], [layer_norm()], [plain(GELU)]])
+@pytest.mark.parametrize(
+    "reader", [conv(32, 3), conv(24, 3, 2), conv(20, 1, bias=1), conv(8, 5, 2), depthwise(3, 2, bias=1)]
+)
+def test_maps_made_in_blocks(maker, reader):
+    """Two groups at once give what one after the other gives, where maps are few enough to be made whole."""
+    layers = chain(conv(32, 3), *maker, reader, batch_norm())
+    random = np.random.default_rng(1)
+    x = random.normal(size=(140, 24, 26, 3)).astype(np.float32)
+    image = build(layers, (24, 26, 3), random).forward(x[:1], False, 1)
+    d_y = random.normal(size=(140, *image.shape[1:])).astype(np.float32)
+    y, d_x, gradients, _ = large_run(layers, x, d_y, 2)
+    halves = [large_run(layers, x[half], d_y[half], 1) for half in (slice(0, 70), slice(70, 140))]
+    assert relative(y, np.concatenate([half[0] for half in halves])) < 1e-6
+    assert relative(d_x, np.concatenate([half[1] for half in halves])) < 1e-5
+    assert relative(gradients, sum(half[2].astype(float) for half in halves)) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_blocks_do_not_depend_on_threads(dtype):
+    layers = chain(conv(32, 3), batch_norm(), plain(RELU), conv(32, 3, 2), batch_norm(), plain(RELU), conv(8, 1))
+    random = np.random.default_rng(2)
+    x = random.normal(size=(70, 32, 32, 3)).astype(np.float32)
+    d_y = random.normal(size=(70, 16, 16, 8)).astype(np.float32)
+    before = _core.get_num_threads()
+    try:
+        runs = []
+        for threads in (1, 2, 3, 7):
+            _core.set_num_threads(threads)
+            runs.append(large_run(layers, x, d_y, 1, activation_dtype=dtype))
+    finally:
+        _core.set_num_threads(before)
+    for run in runs[1:]:
+        for found, wanted in zip(run, runs[0], strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_memory_of_maps_made_in_blocks():
+    """Of two maps, one before and one behind a norm, only the first exists, and later the second's gradient."""
+    core = _core.Network(chain(conv(32, 3), batch_norm(), plain(RELU), conv(64, 3, 2)), (32, 32, 3))
+    first = 512 * 32 * 32 * 32 * 4
+    assert core.memory_bytes(512, 32, 32, True, 1) < 2.8 * first  # twice the first, the result's gradient, images
+
+
 def test_out_of_memory():
     """With the n-th allocation failing, for all n: a MemoryError, and the same network works right afterwards."""
     wanted = small_run()

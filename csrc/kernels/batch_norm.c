@@ -82,7 +82,8 @@ NF_INLINE void sums_of_group(int group, int relu, float *sum, float *sum_x, floa
                                    ? v_load_some(y + at, rest)
                                    : v_fma(v_load_some(factor + at, rest), value, v_load_some(shift + at, rest));
                 d = v_keep(v_gt(output, v_zero()), d);
-                v_store_some(d_y + at, d, rest);
+                if (relu == BY_OUTPUT)
+                    v_store_some(d_y + at, d, rest);
             }
             total[g] = v_add(total[g], d);
             total_x[g] = v_fma(d, v_sub(value, center[g]), total_x[g]);
@@ -108,8 +109,8 @@ NF_INLINE void sums(int relu, float *sum, float *sum_x, float *d_y, const float 
                       factor + j, shift + j, rows, c, c - j);
 }
 
-/* sum = sum of d_y, sum_x = sum of d_y (x - mean). With relu, d_y is first set to zero where y is zero, or if y is
- * NULL, where factor x + shift is not positive. */
+/* sum = sum of d_y, sum_x = sum of d_y (x - mean). With relu, d_y is first set to zero where y is zero; or if y is
+ * NULL, taken for zero where factor x + shift is not positive. */
 void NF_KERNEL(batch_norm_sums)(float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean,
                                 const float *factor, const float *shift, size_t rows, size_t c, bool relu) {
     if (!relu)
@@ -120,16 +121,31 @@ void NF_KERNEL(batch_norm_sums)(float *sum, float *sum_x, float *d_y, const floa
         sums(BY_INPUT, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c);
 }
 
-/* d_x (+)= factor_y d_y + factor_x (x - mean) + shift; d_x may be d_y. */
-void NF_KERNEL(batch_norm_backward)(float *d_x, const float *d_y, const float *x, const float *mean,
-                                    const float *factor_y, const float *factor_x, const float *shift, size_t rows,
-                                    size_t c, bool accumulate) {
+NF_INLINE void backward(bool masks, float *d_x, const float *d_y, const float *x, const float *mean,
+                        const float *factor_y, const float *factor_x, const float *shift, const float *relu,
+                        size_t rows, size_t c, bool accumulate) {
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < c; j += NF_WIDTH) {
             size_t at = i * c + j, rest = c - j;
-            vreal centered = v_sub(v_load_some(x + at, rest), v_load_some(mean + j, rest));
+            vreal value = v_load_some(x + at, rest), gradient = v_load_some(d_y + at, rest);
+            if (masks) {
+                vreal output = v_fma(v_load_some(relu + j, rest), value, v_load_some(relu + c + j, rest));
+                gradient = v_keep(v_gt(output, v_zero()), gradient);
+            }
+            vreal centered = v_sub(value, v_load_some(mean + j, rest));
             vreal d = v_fma(v_load_some(factor_x + j, rest), centered, v_load_some(shift + j, rest));
-            d = v_fma(v_load_some(factor_y + j, rest), v_load_some(d_y + at, rest), d);
+            d = v_fma(v_load_some(factor_y + j, rest), gradient, d);
             v_store_some(d_x + at, accumulate ? v_add(v_load_some(d_x + at, rest), d) : d, rest);
         }
+}
+
+/* d_x (+)= factor_y d_y + factor_x (x - mean) + shift; d_x may be d_y. If relu, factors and shifts (2, c), is not NULL,
+ * d_y is taken for zero where factor x + shift is not positive. */
+void NF_KERNEL(batch_norm_backward)(float *d_x, const float *d_y, const float *x, const float *mean,
+                                    const float *factor_y, const float *factor_x, const float *shift, const float *relu,
+                                    size_t rows, size_t c, bool accumulate) {
+    if (relu)
+        backward(true, d_x, d_y, x, mean, factor_y, factor_x, shift, relu, rows, c, accumulate);
+    else
+        backward(false, d_x, d_y, x, mean, factor_y, factor_x, shift, NULL, rows, c, accumulate);
 }

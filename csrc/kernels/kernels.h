@@ -64,7 +64,7 @@
        const float *shift, size_t rows, size_t c, bool relu))                                                         \
     K(void, batch_norm_backward,                                                                                      \
       (float *d_x, const float *d_y, const float *x, const float *mean, const float *factor_y, const float *factor_x, \
-       const float *shift, size_t rows, size_t c, bool accumulate))                                                   \
+       const float *shift, const float *relu, size_t rows, size_t c, bool accumulate))                                \
     /* depthwise.c, for NF_DEPTHWISE_POINTS points at a time; columns (kernel_h, (points - 1) stride + kernel_w) are  \
      * pixels and weights (kernel_h, kernel_w) filters, both by pointers to c numbers: out[p] (+)= bias (or 0) +      \
      * sum_ik columns[i][p stride + k] weights[i][k] */                                                               \

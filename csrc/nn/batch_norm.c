@@ -45,6 +45,7 @@ typedef struct norm_job {
     const nf_batch_norm *norm;
     float *y, *saved, *running_mean, *running_var, *partial, *factors; /* factors: forward's, or backward's three */
     const float *x, *addend, *moments, *weight, *bias;
+    const float *affine; /* on the way back, forward's factors */
     uint16_t *stored;
     float *d_x, *d_y, *d_weight, *d_bias;
     const float *output;
@@ -154,7 +155,7 @@ nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *save
         job.moments = job.partial;
     }
     NF_TRY(over_channels(statistics_task, &job));
-    return over_blocks(apply_task, &job);
+    return y ? over_blocks(apply_task, &job) : NF_OK;
 }
 
 nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
@@ -176,6 +177,16 @@ nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *
                               const float *saved) {
     float *factors = (float *)(uintptr_t)saved + factors_size(norm);
     norm_job job = {.norm = norm, .y = y, .factors = factors, .x = x, .addend = addend};
+    return over_blocks(apply_task, &job);
+}
+
+nf_status nf_batch_norm_rows(const nf_batch_norm *norm, float *y, const float *x, const float *saved, int64_t first,
+                             int64_t count) {
+    nf_batch_norm part = *norm;
+    part.rows = count;
+    part.groups = 1;
+    float *factors = (float *)(uintptr_t)saved + factors_size(norm) + first / group_rows(norm) * 2 * norm->c;
+    norm_job job = {.norm = &part, .y = y, .factors = factors, .x = x};
     return over_blocks(apply_task, &job);
 }
 
@@ -205,7 +216,7 @@ nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const
 static void block_sums(const norm_job *job, int64_t block, row_range rows) {
     int64_t c = job->norm->c, at = rows.first * c;
     float *sum = job->partial + block * 2 * c;
-    const float *mean = job->saved + 2 * rows.group * c, *factor = mean + factors_size(job->norm);
+    const float *mean = job->saved + 2 * rows.group * c, *factor = job->affine + 2 * rows.group * c;
     nf_kernel->batch_norm_sums(sum, sum + c, job->d_y + at, job->output ? job->output + at : NULL, job->x + at, mean,
                                factor, factor + c, (size_t)rows.count, (size_t)c, job->norm->relu);
 }
@@ -245,9 +256,11 @@ static void gradient_task(void *context, int64_t task, int worker) {
 static void block_input_gradient(const norm_job *job, int64_t block, row_range rows) {
     (void)block;
     int64_t c = job->norm->c, at = rows.first * c;
-    const float *factors = job->factors + 3 * rows.group * c;
+    const float *factors = job->factors + 3 * rows.group * c, *affine = job->affine + 2 * rows.group * c;
+    bool relu = job->norm->relu && !job->output;
     nf_kernel->batch_norm_backward(job->d_x + at, job->d_y + at, job->x + at, job->saved + 2 * rows.group * c, factors,
-                                   factors + c, factors + 2 * c, (size_t)rows.count, (size_t)c, job->accumulate_input);
+                                   factors + c, factors + 2 * c, relu ? affine : NULL, (size_t)rows.count, (size_t)c,
+                                   job->accumulate_input);
 }
 
 static void input_gradient_task(void *context, int64_t task, int worker) {
@@ -255,12 +268,31 @@ static void input_gradient_task(void *context, int64_t task, int worker) {
     for_blocks(context, task, block_input_gradient);
 }
 
+nf_status nf_batch_norm_sums(const nf_batch_norm *norm, float *sums, const float *d_y, const float *x,
+                             const float *saved, int64_t first, int64_t count) {
+    nf_batch_norm part = *norm;
+    part.rows = count;
+    part.groups = 1;
+    int64_t group = first / group_rows(norm);
+    int64_t block = group * group_blocks(norm) + first % group_rows(norm) / NF_ROW_BLOCK;
+    float *mean = (float *)(uintptr_t)saved + 2 * group * norm->c;
+    norm_job job = {.norm = &part,
+                    .partial = sums + block * 2 * norm->c,
+                    .saved = mean,
+                    .affine = mean + factors_size(norm),
+                    .x = x,
+                    .d_y = (float *)(uintptr_t)d_y};
+    return over_blocks(sums_task, &job);
+}
+
 nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d_weight, float *d_bias, float *d_y,
-                                 const float *y, const float *x, const float *saved, const float *weight,
-                                 bool accumulate_input, bool accumulate_parameters, float *scratch) {
+                                 const float *y, const float *x, const float *saved, const float *sums,
+                                 const float *weight, bool accumulate_input, bool accumulate_parameters,
+                                 float *scratch) {
     norm_job job = {.norm = norm,
                     .saved = (float *)(uintptr_t)saved,
-                    .partial = scratch,
+                    .affine = saved + factors_size(norm),
+                    .partial = sums ? (float *)(uintptr_t)sums : scratch,
                     .factors = scratch + nf_batch_norm_moments_size(norm),
                     .x = x,
                     .weight = weight,
@@ -271,7 +303,8 @@ nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d
                     .output = y,
                     .accumulate_input = accumulate_input,
                     .accumulate_parameters = accumulate_parameters};
-    NF_TRY(over_blocks(sums_task, &job));
+    if (!sums)
+        NF_TRY(over_blocks(sums_task, &job));
     NF_TRY(over_channels(gradient_task, &job));
     return d_x ? over_blocks(input_gradient_task, &job) : NF_OK;
 }

@@ -23,7 +23,8 @@ size_t
 nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what the way back needs besides x, y */
 size_t nf_batch_norm_moments_size(const nf_batch_norm *norm); /* floats of `moments` */
 
-/* moments: those of x that the layer before has taken in passing, or NULL. addend may be NULL; y may be x. */
+/* moments: those of x that the layer before has taken in passing, or NULL. addend may be NULL; y may be x, or NULL:
+ * then only statistics are made, and nf_batch_norm_rows makes y. */
 nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *saved, float *running_mean,
                                 float *running_var, const float *x, const float *addend, const float *moments,
                                 const float *weight, const float *bias, float *scratch);
@@ -35,13 +36,26 @@ nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const floa
 nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
                               const float *saved);
 
+/* `count` rows of y, from `first` on, all of one group, without an addend, from what forward saved. y and x begin at
+ * the first of them. */
+nf_status nf_batch_norm_rows(const nf_batch_norm *norm, float *y, const float *x, const float *saved, int64_t first,
+                             int64_t count);
+
 /* x as bfloat16, rounded such that ReLU behind the norm (without a sum) is zero where it was. */
 nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const float *x, const float *saved);
 
-/* d_y becomes the gradient before ReLU, which is also the addend's. d_x (+)= the gradient of x; d_x may be d_y, and
- * NULL where nobody wants it. y: for ReLU after a sum, else NULL. */
+/* The sums over `count` rows of d_y, from `first` on, that nf_batch_norm_backward begins with, for a norm without an
+ * addend; d_y and x begin at the first of them. The rows are of one group, and in it `first` is a multiple of
+ * NF_ROW_BLOCK. Into their place in `sums`, of nf_batch_norm_moments_size floats. */
+nf_status nf_batch_norm_sums(const nf_batch_norm *norm, float *sums, const float *d_y, const float *x,
+                             const float *saved, int64_t first, int64_t count);
+
+/* y: for ReLU after a sum, else NULL; then d_y becomes the gradient before ReLU, which is also the addend's. d_x (+)=
+ * the gradient of x; d_x may be d_y, and NULL where nobody wants it. sums: those of nf_batch_norm_sums, of all rows, or
+ * NULL. */
 nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d_weight, float *d_bias, float *d_y,
-                                 const float *y, const float *x, const float *saved, const float *weight,
-                                 bool accumulate_input, bool accumulate_parameters, float *scratch);
+                                 const float *y, const float *x, const float *saved, const float *sums,
+                                 const float *weight, bool accumulate_input, bool accumulate_parameters,
+                                 float *scratch);
 
 #endif

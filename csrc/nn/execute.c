@@ -1,7 +1,9 @@
 /* Carries out a plan, forwards and backwards. */
 #include <string.h>
 
+#include "../core/integers.h"
 #include "elementwise.h"
+#include "gather.h"
 #include "plan.h"
 
 static float *buffer(const nf_plan *plan, int64_t index) {
@@ -19,6 +21,53 @@ static float *kept(const nf_plan *plan, int64_t tensor) {
     return value(plan, tensor);
 }
 
+/* ---- What is never whole ---- */
+
+/* What a convolution works on at a time: images of one group, from `first` on. */
+typedef struct image_run {
+    int64_t first, count;
+} image_run;
+
+/* The run that begins at image `first` of the step's input: all images, or a block. */
+static image_run run_from(const nf_plan *plan, const nf_step *step, int64_t first) {
+    const nf_tensor *input = &plan->tensors[step->input];
+    int64_t group = input->shape.n / plan->groups;
+    return (image_run){first, input->block > 0 ? nf_min(input->block, group - first % group) : input->shape.n};
+}
+
+static int64_t image_size(const nf_plan *plan, int64_t tensor) {
+    return plan->tensors[tensor].size / plan->tensors[tensor].shape.n;
+}
+
+/* The step for a run. */
+static nf_step part_of(const nf_plan *plan, const nf_step *step, image_run run) {
+    return plan->tensors[step->input].block > 0 ? nf_step_part(step, run.count) : *step;
+}
+
+/* Images of the output of a cheap step without an addend, from images of its input; of a batch norm, those of one
+ * group, whose statistics are there already. */
+static nf_status make_images(const nf_plan *plan, const nf_layer_offsets *offsets, const float *parameters,
+                             const nf_step *step, float *y, const float *x, image_run run) {
+    const nf_layer_offsets *at = &offsets[step->layer];
+    int64_t size = image_size(plan, step->output), rows = size / plan->tensors[step->output].shape.c;
+    switch (step->kind) {
+    case NF_BATCH_NORM:
+        return nf_batch_norm_rows(&step->norm, y, x, buffer(plan, step->saved), run.first * rows, run.count * rows);
+    case NF_LAYER_NORM:
+        return nf_layer_norm_forward(&step->layer_norm, y, buffer(plan, step->saved), x, parameters + at->weight,
+                                     parameters + at->bias, run.first * rows, run.count * rows);
+    default: return nf_activation_forward(step->kind, y, x, run.count * size, plan->workers);
+    }
+}
+
+/* Makes a block of the step's input; `origin` is the whole that it is made from. */
+static nf_status make_block(const nf_plan *plan, const nf_layer_offsets *offsets, const float *parameters,
+                            const nf_step *step, float *block, const float *origin, image_run run) {
+    const nf_step *maker = &plan->steps[plan->tensors[step->input].producer];
+    return make_images(plan, offsets, parameters, maker, block, origin + run.first * image_size(plan, maker->input),
+                       run);
+}
+
 /* ---- Forward ---- */
 
 typedef struct forward_call {
@@ -34,7 +83,7 @@ static nf_status batch_norm_forward(const forward_call *call, const nf_step *ste
     const nf_layer_offsets *at = &call->offsets[step->layer];
     const float *weight = call->parameters + at->weight, *bias = call->parameters + at->bias;
     const float *x = value(plan, step->input), *addend = value(plan, step->addend);
-    float *y = value(plan, step->output);
+    float *y = plan->tensors[step->output].block > 0 ? NULL : value(plan, step->output);
     float *mean = call->statistics + at->running_mean, *variance = call->statistics + at->running_var;
     if (!plan->training)
         return nf_batch_norm_evaluate(&step->norm, y, x, addend, mean, variance, weight, bias, scratch);
@@ -42,28 +91,57 @@ static nf_status batch_norm_forward(const forward_call *call, const nf_step *ste
                                  buffer(plan, step->moments), weight, bias, scratch);
 }
 
-static nf_status step_forward(const forward_call *call, const nf_step *step, float *scratch) {
+/* Where a convolution puts the moments of a run for the batch norm behind it. */
+static float *run_moments(const nf_plan *plan, const nf_step *step, image_run run) {
+    float *moments = buffer(plan, step->moments);
+    const nf_tensor *output = &plan->tensors[step->output];
+    int64_t group = output->shape.n / plan->groups, points = output->shape.h * output->shape.w;
+    int64_t block = run.first / group * nf_ceil_div(group * points, NF_ROW_BLOCK);
+    block += run.first % group * points / NF_ROW_BLOCK;
+    return moments ? moments + block * 2 * output->shape.c : NULL;
+}
+
+static nf_status filter_forward(const forward_call *call, const nf_step *step, float *scratch) {
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
+    const nf_tensor *input = &plan->tensors[step->input];
+    const float *weight = call->parameters + at->weight;
+    const float *bias = call->layers[step->layer].bias ? call->parameters + at->bias : NULL;
+    float *x = value(plan, step->input);
+    image_run run;
+    for (int64_t first = 0; first < input->shape.n; first += run.count) {
+        run = run_from(plan, step, first);
+        nf_step part = part_of(plan, step, run);
+        if (input->block > 0)
+            NF_TRY(make_block(plan, call->offsets, call->parameters, step, x,
+                              value(plan, plan->steps[input->producer].input), run));
+        float *y = value(plan, step->output) + first * image_size(plan, step->output);
+        if (step->kind == NF_DEPTHWISE_CONV)
+            NF_TRY(nf_depthwise_forward(&part.depthwise, y, x, weight, bias, scratch));
+        else
+            NF_TRY(nf_conv_forward(&part.conv, y, run_moments(plan, step, run), x, weight, bias, scratch));
+    }
+    return NF_OK;
+}
+
+static nf_status step_forward(const forward_call *call, const nf_step *step, float *scratch) {
+    const nf_plan *plan = call->plan;
+    const nf_tensor *output = &plan->tensors[step->output];
     const float *x = value(plan, step->input);
     float *y = value(plan, step->output);
-    int64_t size = plan->tensors[step->output].size;
     switch (step->kind) {
     case NF_CONV:
     case NF_LINEAR:
-        return nf_conv_forward(&step->conv, y, buffer(plan, step->moments), x, call->parameters + at->weight,
-                               call->layers[step->layer].bias ? call->parameters + at->bias : NULL, scratch);
-    case NF_DEPTHWISE_CONV:
-        return nf_depthwise_forward(&step->depthwise, y, x, call->parameters + at->weight,
-                                    call->layers[step->layer].bias ? call->parameters + at->bias : NULL, scratch);
+    case NF_DEPTHWISE_CONV: return filter_forward(call, step, scratch);
     case NF_BATCH_NORM: return batch_norm_forward(call, step, scratch);
     case NF_LAYER_NORM:
-        return nf_layer_norm_forward(&step->layer_norm, y, buffer(plan, step->saved), x, call->parameters + at->weight,
-                                     call->parameters + at->bias);
     case NF_RELU:
     case NF_GELU:
-    case NF_SILU: return nf_activation_forward(step->kind, y, x, size, plan->workers);
-    case NF_SUM: return nf_sum_forward(y, x, value(plan, step->addend), size, plan->workers);
+    case NF_SILU:
+        return output->block > 0
+                   ? NF_OK
+                   : make_images(plan, call->offsets, call->parameters, step, y, x, (image_run){0, output->shape.n});
+    case NF_SUM: return nf_sum_forward(y, x, value(plan, step->addend), output->size, plan->workers);
     case NF_MAX_POOL: return nf_max_pool_forward(&step->pool, y, (uint8_t *)buffer(plan, step->saved), x);
     case NF_GLOBAL_AVERAGE_POOL: return nf_average_pool_forward(&step->pool, y, x);
     }
@@ -74,6 +152,8 @@ static nf_status store(const nf_plan *plan, int64_t tensor) {
     const nf_tensor *done = &plan->tensors[tensor];
     uint16_t *stored = (uint16_t *)buffer(plan, done->stored);
     const nf_step *reader = &plan->steps[done->last_reader];
+    if (plan->tensors[reader->input].block > 0)
+        reader = &plan->steps[plan->tensors[reader->input].producer];
     if (reader->kind == NF_BATCH_NORM && reader->norm.relu && reader->addend < 0)
         return nf_batch_norm_store(&reader->norm, stored, value(plan, tensor), buffer(plan, reader->saved));
     return nf_to_bfloat16(stored, value(plan, tensor), done->size, plan->workers);
@@ -118,39 +198,68 @@ static nf_status fetch(const nf_plan *plan, int64_t tensor) {
 /* What a step computed forwards, once more. */
 static nf_status step_again(const backward_call *call, const nf_step *step) {
     const nf_plan *plan = call->plan;
-    const nf_layer_offsets *at = &call->offsets[step->layer];
     float *y = kept(plan, step->output);
     const float *x = kept(plan, step->input);
-    switch (step->kind) {
-    case NF_BATCH_NORM:
+    if (step->kind == NF_BATCH_NORM)
         return nf_batch_norm_again(&step->norm, y, x, kept(plan, step->addend), buffer(plan, step->saved));
-    case NF_LAYER_NORM:
-        return nf_layer_norm_forward(&step->layer_norm, y, NULL, x, call->parameters + at->weight,
-                                     call->parameters + at->bias);
-    default: return nf_activation_forward(step->kind, y, x, plan->tensors[step->output].size, plan->workers);
-    }
+    return make_images(plan, call->offsets, call->parameters, step, y, x,
+                       (image_run){0, plan->tensors[step->output].shape.n});
 }
 
 /* Of a convolution of either kind, first the gradients of its parameters, then that of its input. */
 static nf_status weights_backward(const backward_call *call, const nf_step *step, float *scratch) {
+    const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
-    const float *x = kept(call->plan, step->input), *d_y = gradient(call, step->output);
-    float *d_weight = call->gradients + at->weight;
+    const nf_tensor *input = &plan->tensors[step->input];
+    float *x = kept(plan, step->input), *d_weight = call->gradients + at->weight;
     float *d_bias = call->layers[step->layer].bias ? call->gradients + at->bias : NULL;
-    if (step->kind == NF_DEPTHWISE_CONV)
-        return nf_depthwise_backward_parameters(&step->depthwise, d_weight, d_bias, x, d_y, call->accumulate, scratch);
-    return nf_conv_backward_parameters(&step->conv, d_weight, d_bias, x, d_y, call->accumulate, scratch);
+    image_run run;
+    for (int64_t first = 0; first < input->shape.n; first += run.count) {
+        run = run_from(plan, step, first);
+        nf_step part = part_of(plan, step, run);
+        if (input->block > 0)
+            NF_TRY(make_block(plan, call->offsets, call->parameters, step, x,
+                              kept(plan, plan->steps[input->producer].input), run));
+        const float *d_y = gradient(call, step->output) + first * image_size(plan, step->output);
+        bool accumulate = call->accumulate || first > 0;
+        if (step->kind == NF_DEPTHWISE_CONV)
+            NF_TRY(nf_depthwise_backward_parameters(&part.depthwise, d_weight, d_bias, x, d_y, accumulate, scratch));
+        else
+            NF_TRY(nf_conv_backward_parameters(&part.conv, d_weight, d_bias, x, d_y, accumulate, scratch));
+    }
+    return NF_OK;
+}
+
+/* Of the batch norm `step`, whose output's gradient `d_y` has just been made for some images. */
+static nf_status block_sums(const nf_plan *plan, const nf_step *step, const float *d_y, image_run run) {
+    int64_t size = image_size(plan, step->input), rows = size / step->norm.c;
+    return nf_batch_norm_sums(&step->norm, buffer(plan, step->sums), d_y, kept(plan, step->input) + run.first * size,
+                              buffer(plan, step->saved), run.first * rows, run.count * rows);
 }
 
 static nf_status filter_backward(const backward_call *call, const nf_step *step, float *scratch) {
     const float *weight = call->parameters + call->offsets[step->layer].weight, *d_y = gradient(call, step->output);
+    const nf_plan *plan = call->plan;
+    const nf_tensor *input = &plan->tensors[step->input];
+    const nf_step *before = input->producer < 0 ? NULL : &plan->steps[input->producer];
     float *d_x = gradient(call, step->input);
     bool add = step->input_route == NF_ROUTE_ADD;
     if (!d_x)
         return NF_OK;
-    if (step->kind == NF_DEPTHWISE_CONV)
-        return nf_depthwise_backward_input(&step->depthwise, d_x, d_y, weight, add, scratch);
-    return nf_conv_backward_input(&step->conv, d_x, d_y, weight, add, scratch);
+    image_run run;
+    for (int64_t first = 0; first < input->shape.n; first += run.count) {
+        run = run_from(plan, step, first);
+        nf_step part = part_of(plan, step, run);
+        float *d = d_x + first * image_size(plan, step->input);
+        const float *d_out = d_y + first * image_size(plan, step->output);
+        if (step->kind == NF_DEPTHWISE_CONV)
+            NF_TRY(nf_depthwise_backward_input(&part.depthwise, d, d_out, weight, add, scratch));
+        else
+            NF_TRY(nf_conv_backward_input(&part.conv, d, d_out, weight, add, scratch));
+        if (input->block > 0 && before->sums >= 0)
+            NF_TRY(block_sums(plan, before, d, run));
+    }
+    return NF_OK;
 }
 
 static nf_status layer_norm_backward(const backward_call *call, const nf_step *step, float *scratch) {
@@ -177,7 +286,7 @@ static nf_status batch_norm_backward(const backward_call *call, const nf_step *s
     const float *y = step->addend < 0 ? NULL : kept(plan, step->output);
     NF_TRY(nf_batch_norm_backward(&step->norm, gradient(call, step->input), call->gradients + at->weight,
                                   call->gradients + at->bias, gradient(call, step->output), y, kept(plan, step->input),
-                                  buffer(plan, step->saved), call->parameters + at->weight,
+                                  buffer(plan, step->saved), buffer(plan, step->sums), call->parameters + at->weight,
                                   step->input_route == NF_ROUTE_ADD, call->accumulate, scratch));
     return step->addend < 0 ? NF_OK : sum_backward(call, step, step->addend, step->addend_route);
 }

@@ -29,23 +29,24 @@ typedef struct job {
     const nf_layer_norm *norm;
     float *y, *mean, *inverse, *d_x, *partial, *d_weight, *d_bias;
     const float *x, *d_y, *weight, *bias;
+    int64_t count; /* rows, forwards */
     bool accumulate_input, accumulate_parameters;
 } job;
 
 static void forward_task(void *context, int64_t task, int worker) {
     (void)worker;
     const job *j = context;
-    int64_t c = j->norm->c, first = task * block_rows(j->norm),
-            rows = nf_min(j->norm->rows - first, block_rows(j->norm));
+    int64_t c = j->norm->c, first = task * block_rows(j->norm), rows = nf_min(j->count - first, block_rows(j->norm));
     nf_kernel->layer_norm(j->y + first * c, j->mean ? j->mean + first : NULL, j->mean ? j->inverse + first : NULL,
                           j->x + first * c, j->weight, j->bias, j->norm->eps, (size_t)rows, (size_t)c);
 }
 
 nf_status nf_layer_norm_forward(const nf_layer_norm *norm, float *y, float *saved, const float *x, const float *weight,
-                                const float *bias) {
-    job j = {.norm = norm, .y = y, .mean = saved, .x = x, .weight = weight, .bias = bias};
-    j.inverse = saved ? saved + norm->rows : NULL;
-    return nf_parallel(forward_task, &j, block_count(norm), norm->workers);
+                                const float *bias, int64_t first, int64_t count) {
+    job j = {.norm = norm, .y = y, .x = x, .weight = weight, .bias = bias, .count = count};
+    j.mean = saved ? saved + first : NULL;
+    j.inverse = saved ? saved + norm->rows + first : NULL;
+    return nf_parallel(forward_task, &j, nf_ceil_div(count, block_rows(norm)), norm->workers);
 }
 
 static void backward_task(void *context, int64_t task, int worker) {

@@ -18,9 +18,9 @@ typedef struct nf_layer_norm {
 size_t nf_layer_norm_scratch(const nf_layer_norm *norm);    /* floats */
 size_t nf_layer_norm_saved_size(const nf_layer_norm *norm); /* floats of `saved`: what backward needs besides x */
 
-/* saved may be NULL; y may be x. */
+/* `count` rows from `first` on, at which y and x begin; saved, which is of all rows, may be NULL; y may be x. */
 nf_status nf_layer_norm_forward(const nf_layer_norm *norm, float *y, float *saved, const float *x, const float *weight,
-                                const float *bias);
+                                const float *bias, int64_t first, int64_t count);
 
 /* d_x (+)= the gradient of x; d_x may be d_y, and NULL where nobody wants it. */
 nf_status nf_layer_norm_backward(const nf_layer_norm *norm, float *d_x, float *d_weight, float *d_bias,

@@ -3,6 +3,7 @@
 
 #include "../core/integers.h"
 #include "../core/memory.h"
+#include "gather.h"
 #include "plan.h"
 
 /* ---- Kinds of steps ---- */
@@ -53,7 +54,7 @@ static void use(nf_plan *plan, int64_t buffer, int64_t time) {
     plan->buffers[buffer].last = nf_max(plan->buffers[buffer].last, time);
 }
 
-static size_t scratch_floats(const nf_step *step, nf_deed deed) {
+static size_t whole_scratch(const nf_step *step, nf_deed deed) {
     switch (step->kind) {
     case NF_CONV:
         return deed == NF_DEED_FORWARD ? nf_conv_forward_scratch(&step->conv) : nf_conv_backward_scratch(&step->conv);
@@ -64,11 +65,24 @@ static size_t scratch_floats(const nf_step *step, nf_deed deed) {
     }
 }
 
+/* Images in the last block of each group. */
+static int64_t last_block(const nf_plan *plan, const nf_tensor *tensor) {
+    return (tensor->shape.n / plan->groups - 1) % tensor->block + 1;
+}
+
+static size_t scratch_floats(const nf_plan *plan, const nf_step *step, nf_deed deed) {
+    const nf_tensor *input = &plan->tensors[step->input];
+    if (input->block == 0)
+        return whole_scratch(step, deed);
+    nf_step block = nf_step_part(step, input->block), last = nf_step_part(step, last_block(plan, input));
+    return nf_larger(whole_scratch(&block, deed), whole_scratch(&last, deed));
+}
+
 /* Returns its time. */
 static int64_t new_action(nf_plan *plan, nf_deed deed, int64_t index) {
     int64_t time = plan->action_count++;
     bool moves = deed == NF_DEED_STORE || deed == NF_DEED_FETCH;
-    size_t floats = moves ? 0 : scratch_floats(&plan->steps[index], deed);
+    size_t floats = moves ? 0 : scratch_floats(plan, &plan->steps[index], deed);
     int64_t scratch = floats ? new_buffer(plan, floats * sizeof(float), time) : -1;
     plan->actions[time] = (nf_action){deed, index, scratch};
     return time;
@@ -116,21 +130,40 @@ static void store(nf_plan *plan, int64_t tensor, int64_t s) {
     done->stored = new_buffer(plan, (size_t)done->size * sizeof(uint16_t), time);
 }
 
+/* Memory for a block of a tensor that is never whole, while its reader works on it. */
+static int64_t place_block(nf_plan *plan, const nf_tensor *tensor, int64_t time) {
+    const nf_step *maker = &plan->steps[tensor->producer];
+    if (maker->saved >= 0)
+        use(plan, maker->saved, time);
+    return new_floats(plan, tensor->size / tensor->shape.n * tensor->block, time);
+}
+
+static void place_operands(nf_plan *plan, const nf_step *step, int64_t time) {
+    nf_tensor *input = &plan->tensors[step->input];
+    if (input->block > 0) {
+        input->buffer = place_block(plan, input, time);
+        use(plan, plan->tensors[plan->steps[input->producer].input].buffer, time);
+    }
+    use(plan, input->buffer, time);
+    if (step->addend >= 0)
+        use(plan, plan->tensors[step->addend].buffer, time);
+}
+
 static void place_forward(nf_plan *plan) {
     plan->tensors[0].buffer = new_floats(plan, plan->tensors[0].size, 0);
     for (int64_t s = 0; s < plan->step_count; s++) {
         nf_step *step = &plan->steps[s];
         int64_t time = step->time = new_action(plan, NF_DEED_FORWARD, s);
         nf_tensor *input = &plan->tensors[step->input], *output = &plan->tensors[step->output];
-        output->buffer = works_in_place(plan, step) ? input->buffer : new_floats(plan, output->size, time);
-        use(plan, output->buffer, time);
-        use(plan, input->buffer, time);
-        if (step->addend >= 0)
-            use(plan, plan->tensors[step->addend].buffer, time);
+        place_operands(plan, step, time);
+        if (output->block == 0) {
+            output->buffer = works_in_place(plan, step) ? input->buffer : new_floats(plan, output->size, time);
+            use(plan, output->buffer, time);
+        }
         if (plan->training)
             place_saved(plan, step, time);
         if (plan->training && plan->activations == NF_ACTIVATIONS_BFLOAT16) {
-            store(plan, step->input, s);
+            store(plan, input->block > 0 ? plan->steps[input->producer].input : step->input, s);
             store(plan, step->addend, s);
         }
     }
@@ -160,6 +193,58 @@ static int64_t count_passes(const nf_plan *plan, const nf_step *step) {
     return passes <= (rounds ? 1 : MAX_PASSES) ? passes : 0;
 }
 
+/* The output of a cheap step that a convolution alone reads need not exist as a whole: the convolution has it made
+ * block by block of images, which then stay in a cache near by, forwards and again for the gradient of its weights.
+ * That pays where the whole is larger than caches, and a block large beside the weights, which are prepared for each.
+ */
+enum { LEAST_WHOLE = 8 << 20, BLOCK_BYTES = 2 << 20, BLOCK_WEIGHTS = 16 };
+
+static int64_t weight_size(const nf_step *step) {
+    if (step->kind == NF_DEPTHWISE_CONV)
+        return step->depthwise.kernel_h * step->depthwise.kernel_w * step->depthwise.c;
+    return step->conv.kernel_h * step->conv.kernel_w * step->conv.c * step->conv.k;
+}
+
+static int64_t greatest_common_divisor(int64_t a, int64_t b) {
+    while (b) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* How many images it takes that batch norm's blocks of rows are whole. */
+static int64_t whole_images(const nf_tensor *tensor) {
+    return NF_ROW_BLOCK / greatest_common_divisor(NF_ROW_BLOCK, tensor->shape.h * tensor->shape.w);
+}
+
+/* Images in a block of what `step` reads, such that batch norm's blocks of rows on both sides are whole; 0: all. */
+static int64_t block_images(const nf_plan *plan, const nf_step *step) {
+    const nf_tensor *input = &plan->tensors[step->input], *output = &plan->tensors[step->output];
+    int64_t image = input->size / input->shape.n * (int64_t)sizeof(float), group = input->shape.n / plan->groups;
+    int64_t unit = whole_images(input), behind = whole_images(output);
+    unit *= behind / greatest_common_divisor(unit, behind);
+    int64_t weights = nf_min(weight_size(step), INT32_MAX) * (int64_t)sizeof(float);
+    int64_t bytes = nf_max(BLOCK_BYTES, BLOCK_WEIGHTS * weights);
+    int64_t images = nf_round_up(nf_max(bytes / image, 1), unit);
+    return image >= LEAST_WHOLE / input->shape.n && images <= group / 2 ? images : 0;
+}
+
+static void choose_blocks(nf_plan *plan) {
+    for (int64_t s = 0; s < plan->step_count; s++) {
+        const nf_step *step = &plan->steps[s];
+        nf_tensor *input = &plan->tensors[step->input];
+        if (!traits_of(step).weights_first || input->consumers != 1 || input->passes != 1)
+            continue;
+        const nf_step *maker = &plan->steps[input->producer];
+        input->block = maker->addend < 0 ? block_images(plan, step) : 0;
+        nf_tensor *origin = &plan->tensors[maker->input];
+        if (input->block > 0)
+            origin->last_reader = nf_max(origin->last_reader, s);
+    }
+}
+
 static void choose_kept(nf_plan *plan) {
     for (int64_t s = 0; s < plan->step_count; s++) {
         const nf_step *step = &plan->steps[s];
@@ -171,10 +256,15 @@ static void choose_kept(nf_plan *plan) {
     }
     for (int64_t s = 0; s < plan->step_count; s++)
         plan->tensors[plan->steps[s].output].passes = count_passes(plan, &plan->steps[s]);
+    choose_blocks(plan);
 }
 
 static void read_back(nf_plan *plan, int64_t tensor, int64_t time) {
-    const nf_tensor *read = &plan->tensors[tensor];
+    nf_tensor *read = &plan->tensors[tensor];
+    if (read->block > 0) {
+        read->again = place_block(plan, read, time);
+        read = &plan->tensors[plan->steps[read->producer].input];
+    }
     use(plan, read->again >= 0 ? read->again : read->buffer, time);
 }
 
@@ -191,6 +281,8 @@ static void recall(nf_plan *plan, int64_t tensor) {
     }
     const nf_step *step = &plan->steps[wanted->producer];
     recall(plan, step->input);
+    if (wanted->block > 0)
+        return;
     if (step->addend >= 0)
         recall(plan, step->addend);
     int64_t time = new_action(plan, NF_DEED_AGAIN, wanted->producer);
@@ -235,6 +327,19 @@ static void route_gradients(nf_plan *plan, nf_step *step, int64_t time, bool *in
         step->addend_route = route_gradient(plan, step->addend, gradient, true, time, input_written);
 }
 
+/* A convolution that makes its input's gradient block by block also makes the sums of the batch norm before. */
+static void place_sums(nf_plan *plan, nf_step *step, int64_t time) {
+    const nf_tensor *input = &plan->tensors[step->input];
+    if (step->sums >= 0)
+        use(plan, step->sums, time);
+    if (input->block == 0 || plan->steps[input->producer].kind != NF_BATCH_NORM)
+        return;
+    nf_step *norm = &plan->steps[input->producer];
+    norm->sums = new_floats(plan, (int64_t)nf_batch_norm_moments_size(&norm->norm), time);
+    use(plan, norm->saved, time);
+    read_back(plan, norm->input, time);
+}
+
 static void place_backward(nf_plan *plan) {
     nf_tensor *output = &plan->tensors[plan->output];
     output->gradient = new_floats(plan, output->size, plan->forward_count);
@@ -258,6 +363,7 @@ static void place_backward(nf_plan *plan) {
         if (kind.weights_first)
             time = new_action(plan, NF_DEED_BACKWARD, s); /* d_x may take the place of x */
         use(plan, gradient, time);
+        place_sums(plan, step, time);
         route_gradients(plan, step, time, &input_written);
     }
 }

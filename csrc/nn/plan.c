@@ -52,8 +52,13 @@ static void fuse(const nf_plan *plan, const nf_layer *layers, int64_t count, int
 }
 
 static nf_step make_step(const nf_plan *plan, const nf_layer *layer, int64_t index) {
-    nf_step step = {
-        .kind = layer->kind, .layer = index, .input = layer->inputs[0] + 1, .addend = -1, .saved = -1, .moments = -1};
+    nf_step step = {.kind = layer->kind,
+                    .layer = index,
+                    .input = layer->inputs[0] + 1,
+                    .addend = -1,
+                    .saved = -1,
+                    .moments = -1,
+                    .sums = -1};
     const nf_shape *in = &plan->tensors[step.input].shape, *out = &plan->tensors[index + 1].shape;
     switch (layer->kind) {
     case NF_CONV:
@@ -151,6 +156,17 @@ static void make_steps(nf_plan *plan, const nf_layer *layers, int64_t count, con
         plan->tensors[step.output].producer = plan->step_count;
         plan->steps[plan->step_count++] = step;
     }
+}
+
+nf_step nf_step_part(const nf_step *step, int64_t images) {
+    nf_step part = *step;
+    if (step->kind == NF_DEPTHWISE_CONV) {
+        part.depthwise.n = images;
+    } else {
+        part.conv.n = images;
+        part.conv.groups = 1;
+    }
+    return part;
 }
 
 /* ---- Making a plan ---- */

@@ -27,6 +27,7 @@ typedef struct nf_tensor {
     int64_t buffer, gradient; /* buffers, or -1; the input's gradient is the caller's */
     bool read_back;           /* some step reads it on its way back */
     int64_t passes;           /* by which it is computed again on the way back; 0: it is kept */
+    int64_t block;            /* > 0: it is never whole, its reader has so many images of it made at a time */
     int64_t last_reader;      /* step forwards */
     int64_t stored, again;    /* buffers, or -1: it in bfloat16; it on the way back, if no longer in `buffer` */
 } nf_tensor;
@@ -36,6 +37,7 @@ typedef struct nf_step {
     int64_t layer;                 /* the layer whose parameters it uses */
     int64_t input, addend, output; /* tensors; addend: of a sum, or of a batch norm fused with one; else -1 */
     int64_t saved, moments;        /* buffers, or -1: what backward needs; a convolution's moments for batch norm */
+    int64_t sums;                  /* buffer, or -1: batch norm's on the way back, if made before */
     int64_t time;                  /* its action forwards */
     nf_route input_route, addend_route;
     union {
@@ -92,6 +94,9 @@ nf_status nf_plan_create(nf_plan **plan, const nf_layer *layers, int64_t count, 
                          int workers);
 nf_status nf_plan_allocate(nf_plan *plan);
 void nf_plan_free(nf_plan *plan);
+
+/* A convolution's step, of either kind, for `images` images of one group. */
+nf_step nf_step_part(const nf_step *step, int64_t images);
 
 /* placement.c: the actions, the routes of the gradients and all buffers, for a plan with steps and tensors. */
 nf_status nf_plan_place(nf_plan *plan);

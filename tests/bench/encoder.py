@@ -1,6 +1,7 @@
 """The encoder alone: nearfar against torch, eager and compiled, in both memory layouts.
 
-    python tests/bench/encoder.py [--quick] [--threads N] [--cases NAME ...] [--batch N ...] [--no-compile] [--layers]
+    python tests/bench/encoder.py [--quick] [--threads N] [--cases NAME ...] [--batch N ...] [--no-compile]
+                                  [--layers | --growth]
 
 For each case "evaluation" is the forward pass with running statistics, and "training" forward and backward with the
 gradients of the parameters, without that of the images. All start from the same weights; the run stops if they do not
@@ -12,11 +13,13 @@ training steps in a process of its own, beyond images and parameters.
 goes, on our side alone: for each convolution the rate of its three passes, counted as a direct one's, as a share of the
 sgemm rate, and its share of the step; then what batch norm, ReLU and residual sums behind it take, pools, and the
 optimiser. The parts are timed as networks of one layer or two, as differences between networks with and without them,
-so they are accurate to some percents of the step.
+so they are accurate to some percents of the step. `--growth` prints the images per second of our training steps against
+batch and threads, and their share of the rate at the largest batch with as many threads.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -288,6 +291,39 @@ def print_layers(name: str, batch: int, options, report) -> None:
     )
 
 
+# ---- the table of batches and threads ----
+
+BATCHES, QUICK_BATCHES = (8, 16, 32, 64, 128, 256, 512), (2, 4)
+
+
+def print_growth(name: str, options, report) -> None:
+    """A row for each batch, a column for each number of threads: powers of two up to the run's."""
+    case = CASES[name]
+    batches = sorted(options.batch) or (QUICK_BATCHES if options.quick else BATCHES)
+    threads = [2**i for i in range(options.threads.bit_length())]
+    rounds = options.rounds or (1 if options.quick else 5)
+    everyone = {batch: Ours(case, images(case, batch)) for batch in batches}
+    rows = []
+    for count in threads:
+        nf.set_num_threads(count)
+        contenders = [Contender(str(batch), one.train) for batch, one in everyone.items()]
+        for batch, seconds in harness.take_turns(contenders, rounds, report.clock).items():
+            time = statistics.median(seconds)
+            rows.append(
+                {"case": name, "batch": int(batch), "threads": count, "seconds": time, "rate": int(batch) / time}
+            )
+    nf.set_num_threads(options.threads)
+    rates = {(row["batch"], row["threads"]): row["rate"] for row in rows}
+    print(f"\n{name}: images per second, and share of the rate in batches of {batches[-1]}")
+    print(f"{'batch':>5}  " + " ".join(f"{f'{count} thread' + 's' * (count > 1):>15}" for count in threads))
+    for batch in batches:
+        cells = (
+            f"{rates[batch, count]:,.0f} {rates[batch, count] / rates[batches[-1], count]:5.0%}" for count in threads
+        )
+        print(f"{batch:>5}  " + " ".join(cell.rjust(15) for cell in cells), flush=True)
+    report.content["rows"] += rows
+
+
 def main():
     options = harness.arguments(
         __doc__,
@@ -295,11 +331,16 @@ def main():
         batch={"nargs": "+", "type": int, "default": [], "help": "images in a batch, in place of each case's own"},
         no_compile={"action": "store_true", "help": "without torch.compile, which takes minutes to compile"},
         layers={"action": "store_true", "help": "where our time goes, by layer, instead of the comparison"},
+        growth={"action": "store_true", "help": "our speed against batch and threads, instead of the comparison"},
         seconds={"type": float, "default": 0.3, "help": "for each part that --layers times"},
     )
-    report = harness.Report("encoder-layers" if options.layers else "encoder", options, header=not options.layers)
+    table = "layers" if options.layers else "growth" if options.growth else None
+    report = harness.Report(f"encoder-{table}" if table else "encoder", options, header=not table)
     run = print_layers if options.layers else run_case
     for name in options.cases:
+        if options.growth:
+            print_growth(name, options, report)
+            continue
         for batch in options.batch or [2 if options.quick else CASES[name].batch]:
             run(name, batch, options, report)
     report.write()
