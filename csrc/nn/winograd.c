@@ -37,11 +37,11 @@ typedef struct correlation {
     int workers;
     const float *weight;
     bool transposed;
-    int64_t down, across, tiles; /* tiles in each image, and in all */
-    bool by_panels;              /* how the work is split: see below */
-    int64_t block_tiles;
-    float *u, *v, *block; /* block: per worker */
-    int64_t first, count; /* the tiles of this pass */
+    int64_t down, across, tiles;      /* tiles in each image, and in all */
+    bool by_panels;                   /* how the work is split: see below */
+    int64_t block_tiles, task_blocks; /* tiles of a block, blocks of a task */
+    float *u, *v, *block;             /* block: per worker */
+    int64_t first, count;             /* the tiles of this pass */
 } correlation;
 
 static int64_t tile_rows(void) {
@@ -69,10 +69,12 @@ static int64_t panel_size(const correlation *job) {
 }
 
 /* The work is split in one of two ways. By blocks of tiles, where a task takes a few tiles all the way from x to y and
- * what they need stays in the fastest caches; all weights are transformed before. Or, where transformed weights are
+ * what they need stays in the fastest caches; all weights are transformed before. A task has a few such blocks, so that
+ * a worker knows what it will need next. Or, where transformed weights are
  * more than what they meet, by panels of output channels: all tiles are transformed before, and a task transforms its
  * panel's weights, which then never leave a cache near by. That takes several passes if tiles are many. */
-enum { BLOCK_TILES = 12, PANELS_BYTES = 16 << 20, PANELS_TILES = 64, PASS_INPUT_BYTES = 20 << 20, LEAST_PASS = 96 };
+enum { BLOCK_TILES = 12, WANTED_TASKS = 64, MOST_TASK_BLOCKS = 4, TASK_WEIGHTS = 1 << 16 };
+enum { PANELS_BYTES = 16 << 20, PANELS_TILES = 64, PASS_INPUT_BYTES = 20 << 20, LEAST_PASS = 96 };
 
 static void split(correlation *job) {
     job->down = nf_ceil_div(job->out_h, job->form.tile);
@@ -87,6 +89,8 @@ static void split(correlation *job) {
         job->block_tiles = nf_ceil_div(job->tiles, passes);
     }
     job->block_tiles = nf_round_up(job->block_tiles, tile_rows());
+    int64_t most = nf_clamp(TASK_WEIGHTS / (job->c * job->k), 1, MOST_TASK_BLOCKS);
+    job->task_blocks = nf_clamp(job->tiles / (job->block_tiles * WANTED_TASKS), 1, most);
 }
 
 static correlation forward_correlation(const nf_conv *conv) {
@@ -171,6 +175,11 @@ static squares source_squares(const correlation *job) {
     return (squares){job->source, job->h, job->w, job->c, job->form.patch, job->step, job->pad_h, job->pad_w};
 }
 
+/* The same pixels, each in one square only. */
+static squares source_parts(const correlation *job) {
+    return (squares){job->source, job->h, job->w, job->c, job->step, job->step, 0, 0};
+}
+
 /* For `images` of the result's shape. */
 static squares result_squares(const correlation *job, const float *images) {
     return (squares){images, job->out_h, job->out_w, job->k, job->form.tile, job->form.tile, 0, 0};
@@ -193,11 +202,26 @@ static void pixels(const float **out, const squares *from, const tile *at, const
     }
 }
 
-/* Asks for the memory of size x size pixels. */
-static void prefetch(const float *const *pixel, int64_t size, int64_t channels) {
-    for (int64_t p = 0; p < size * size; p++)
-        for (int64_t j = 0; j < channels; j += 16)
-            __builtin_prefetch(pixel[p] + j);
+/* Asks for the memory of n floats, to be in a cache near by when they are read or written. */
+static void ask(const float *memory, int64_t n) {
+    for (int64_t j = 0; j < n; j += 16)
+        __builtin_prefetch(memory + j, 0, 2);
+    __asm__ volatile(""); /* else gcc sees a function without effects, and drops calls of it */
+}
+
+enum { RUN = 256 }; /* floats that are asked for at a time */
+
+/* Asks for the `part`-th of `parts` shares of the squares of `count` tiles, the first with index `first`. */
+static void ask_for_tiles(const correlation *job, const squares *from, int64_t first, int64_t count, int64_t part,
+                          int64_t parts) {
+    int64_t row = from->size * from->c, runs = nf_ceil_div(row, RUN), all = count * from->size * runs;
+    for (int64_t i = all * part / parts; i < all * (part + 1) / parts; i++) {
+        tile at = locate(job, first + i / runs / from->size);
+        int64_t y = at.i * from->step + i / runs % from->size, x = at.j * from->step, begin = i % runs * RUN;
+        int64_t end = nf_min(nf_min(begin + RUN, row), (from->w - x) * from->c);
+        if (y < from->h)
+            ask(from->images + ((at.image * from->h + y) * from->w + x) * from->c + begin, end - begin);
+    }
 }
 
 /* The frequencies along one axis that have matrix `index` are those from `index` to here. */
@@ -256,13 +280,27 @@ static size_t written_columns(const correlation *job, int64_t panel) {
     return (size_t)nf_min(nf_round_up(left, width), tile_columns());
 }
 
-/* m = v u for `count` tiles and `panels` panels from `first` on. */
+/* Tiles to ask for during a product, which leaves the way to memory idle: those that it is for, whose results are
+ * written afterwards, and those whose source is read next. */
+typedef struct tiles_ahead {
+    int64_t first, count, next, next_count;
+} tiles_ahead;
+
+static void ask_ahead(const correlation *job, const tiles_ahead *ahead, int64_t part, int64_t parts) {
+    squares source = source_parts(job), result = result_squares(job, job->out);
+    ask_for_tiles(job, &result, ahead->first, ahead->count, part, parts);
+    ask_for_tiles(job, &source, ahead->next, ahead->next_count, part, parts);
+}
+
+/* m = v u for `count` tiles and `panels` panels from `first` on; ahead: or NULL. */
 static void multiply(const correlation *job, float *m, const float *v, const float *u, int64_t count, int64_t first,
-                     int64_t panels) {
-    int64_t input = input_stride(job), output = m_stride(job), row = m_row(job);
+                     int64_t panels, const tiles_ahead *ahead) {
+    int64_t input = input_stride(job), output = m_stride(job), row = m_row(job), product = 0;
     for (int64_t matrix = 0; matrix < MATRICES; matrix++, u += matrix_stride(job, panels)) {
         int64_t p = matrix / LINE_MATRICES, q = matrix % LINE_MATRICES;
-        for (int64_t panel = 0; panel < panels; panel++)
+        for (int64_t panel = 0; panel < panels; panel++, product++) {
+            if (ahead)
+                ask_ahead(job, ahead, product, MATRICES * panels);
             for (int64_t i = p; i < end_frequency(job, p); i++)
                 for (int64_t j = q; j < end_frequency(job, q); j++) {
                     int64_t f = i * job->form.line + j;
@@ -270,6 +308,7 @@ static void multiply(const correlation *job, float *m, const float *v, const flo
                                           u + panel * panel_size(job), (size_t)padded_channels(job), (size_t)count,
                                           written_columns(job, first + panel));
                 }
+        }
     }
 }
 
@@ -278,18 +317,12 @@ static void transform_input(const correlation *job, float *v, int64_t first, int
                             const float *zeros) {
     int64_t channels = padded_channels(job), rows = tile_rows(), stride = input_stride(job);
     squares source = source_squares(job);
-    const float *pixel[2][MAX_PIXELS]; /* of this tile and of the next */
     tile at = locate(job, begin);
-    pixels(pixel[begin % 2], &source, &at, zeros);
-    for (int64_t t = begin; t < end; t++) {
-        if (t + 1 < end) {
-            advance(job, &at);
-            pixels(pixel[(t + 1) % 2], &source, &at, zeros);
-            prefetch(pixel[(t + 1) % 2], job->form.patch, job->c);
-        }
+    for (int64_t t = begin; t < end; t++, advance(job, &at)) {
+        const float *pixel[MAX_PIXELS];
+        pixels(pixel, &source, &at, zeros);
         float *target = v + (t - first) / rows * rows * channels + (t - first) % rows * 16;
-        job->form.input(target, (size_t)stride, 16, (size_t)(rows * 16), pixel[t % 2], (size_t)job->c,
-                        (size_t)channels);
+        job->form.input(target, (size_t)stride, 16, (size_t)(rows * 16), pixel, (size_t)job->c, (size_t)channels);
     }
 }
 
@@ -326,21 +359,25 @@ static void weights_task(void *context, int64_t task, int worker) {
 
 static void block_task(void *context, int64_t task, int worker) {
     const correlation *job = context;
-    int64_t first = task * job->block_tiles, count = nf_min(job->block_tiles, job->tiles - first);
     int64_t channels = padded_channels(job), frequencies = frequency_count(job);
     float *v = job->block + worker * block_size(job), *m = v + frequencies * input_stride(job);
     float *zeros = m + frequencies * m_stride(job), *sink = zeros + channels;
     memset(zeros, 0, (size_t)channels * sizeof *zeros);
-    transform_input(job, v, first, first, first + count, zeros);
-    multiply(job, m, v, job->u, count, 0, panel_count(job));
-    transform_output(job, m, first, count, 0, job->k, sink);
+    int64_t end = nf_min((task + 1) * job->task_blocks * job->block_tiles, job->tiles);
+    for (int64_t first = task * job->task_blocks * job->block_tiles; first < end; first += job->block_tiles) {
+        int64_t count = nf_min(job->block_tiles, end - first), next = first + count;
+        tiles_ahead ahead = {first, count, next, nf_min(job->block_tiles, end - next)};
+        transform_input(job, v, first, first, first + count, zeros);
+        multiply(job, m, v, job->u, count, 0, panel_count(job), &ahead);
+        transform_output(job, m, first, count, 0, job->k, sink);
+    }
 }
 
 static nf_status correlate_by_blocks(correlation *job, float *scratch) {
     job->u = scratch;
     job->block = scratch + blocks_weights_size(job);
     NF_TRY(nf_parallel(weights_task, job, panel_count(job), job->workers));
-    return nf_parallel(block_task, job, nf_ceil_div(job->tiles, job->block_tiles), job->workers);
+    return nf_parallel(block_task, job, nf_ceil_div(job->tiles, job->task_blocks * job->block_tiles), job->workers);
 }
 
 /* ---- By panels ---- */
@@ -370,7 +407,7 @@ static void panel_task(void *context, int64_t task, int worker) {
     float *u = job->block + worker * panel_block_size(job), *taps = u + MATRICES * matrix_stride(job, 1);
     float *m = taps + TAPS * panel_size(job), *sink = m + frequency_count(job) * m_stride(job);
     transform_weights(job, u, matrix_stride(job, 1), task, taps);
-    multiply(job, m, job->v, u, job->count, task, 1);
+    multiply(job, m, job->v, u, job->count, task, 1, NULL);
     transform_output(job, m, job->first, job->count, column, nf_min(job->k - column, tile_columns()), sink);
 }
 
@@ -425,7 +462,8 @@ nf_status nf_winograd_backward_input(const nf_conv *conv, float *d_x, const floa
  * d_u[frequency] = sum over tiles of v[frequency] z[frequency]^T, then back through G. The tiles are taken in passes,
  * few enough for a cache near by: in each all are transformed first, and then every frequency is a product whose depth
  * is the tiles. Where d_u is small, tasks are segments of the tiles, each with a d_u of its own, which are added in
- * order; else the tiles, and then the matrices, of a pass are shared out. */
+ * order; else the tiles, and then the matrices, of a pass are shared out, the matrices together with the tiles of the
+ * next pass unless those take much memory. */
 
 enum { PASS_BYTES = 3 << 19, LEAST_PASS_TILES = 24, MOST_PASS_TILES = 48 };
 enum { LARGE_MATRICES = 4 << 20, LARGE_PASS_TILES = 256 }; /* a d_u that takes long to pass over */
@@ -437,6 +475,7 @@ typedef struct weight_job {
     input_transform gradient;
     void (*finish)(float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate);
     int64_t pass_tiles, segments;
+    int64_t buffers; /* without segments: passes in memory */
     bool by_parts;
     const float *d_y;
     float *d_weight, *passes, *d_u, *zeros; /* passes: per worker; d_u: of each segment, or each worker's part */
@@ -490,6 +529,7 @@ static weight_job make_weight_job(const nf_conv *conv) {
     }
     job.pass_tiles = nf_min(job.pass_tiles, forward->tiles);
     job.segments = 1;
+    job.buffers = d_u_bytes <= LARGE_MATRICES && job.pass_tiles < forward->tiles ? 2 : 1;
     if (d_u_bytes <= SMALL_MATRICES)
         job.segments = nf_clamp(forward->tiles / SEGMENT_TILES, LEAST_SEGMENTS, MOST_SEGMENTS);
     return job;
@@ -516,18 +556,12 @@ static void transform_tiles(const weight_job *job, const pass *now, int64_t begi
     int64_t v_step = v_stride(job), z_step = z_stride(job), row = v_row(forward), columns = tile_columns();
     size_t channels = (size_t)padded_channels(forward), outputs = (size_t)nf_round_up(forward->k, columns / 2);
     squares source = source_squares(forward), result = result_squares(forward, job->d_y);
-    const float *pixel[2][MAX_PIXELS], *gradient[MAX_PIXELS]; /* pixel: of this tile and of the next */
     tile at = locate(forward, now->first + begin);
-    pixels(pixel[begin % 2], &source, &at, job->zeros);
-    for (int64_t t = begin; t < end; t++) {
+    for (int64_t t = begin; t < end; t++, advance(forward, &at)) {
+        const float *pixel[MAX_PIXELS], *gradient[MAX_PIXELS];
+        pixels(pixel, &source, &at, job->zeros);
         pixels(gradient, &result, &at, job->zeros);
-        prefetch(gradient, forward->form.tile, forward->k);
-        forward->form.input(now->v + t * row, (size_t)v_step, 16, 16, pixel[t % 2], (size_t)forward->c, channels);
-        if (t + 1 < end) {
-            advance(forward, &at);
-            pixels(pixel[(t + 1) % 2], &source, &at, job->zeros);
-            prefetch(pixel[(t + 1) % 2], forward->form.patch, forward->c);
-        }
+        forward->form.input(now->v + t * row, (size_t)v_step, 16, 16, pixel, (size_t)forward->c, channels);
         job->gradient(now->z + t * columns, (size_t)z_step, (size_t)columns, (size_t)(now->count * columns), gradient,
                       (size_t)forward->k, outputs);
     }
@@ -557,6 +591,15 @@ static void multiply_part(const weight_job *job, const pass *now, int64_t matrix
         }
 }
 
+/* Asks for a share of the pixels of the pass that begins with tile `first`, if there is one. */
+static void ask_for_pass(const weight_job *job, int64_t first, int64_t end, int64_t share, int64_t shares) {
+    const correlation *forward = &job->forward;
+    squares source = source_parts(forward), result = result_squares(forward, job->d_y);
+    int64_t count = nf_clamp(end - first, 0, job->pass_tiles);
+    ask_for_tiles(forward, &source, first, count, share, shares);
+    ask_for_tiles(forward, &result, first, count, share, shares);
+}
+
 /* Rows [top, bottom) of one matrix of a whole d_u. */
 static void multiply_rows(const weight_job *job, const pass *now, float *d_u, int64_t matrix, int64_t top,
                           int64_t bottom) {
@@ -574,26 +617,54 @@ static void segment_task(void *context, int64_t task, int worker) {
         pass now = make_pass(job, worker, first, end);
         now.accumulate = first > begin;
         transform_tiles(job, &now, 0, now.count);
-        for (int64_t matrix = 0; matrix < MATRICES; matrix++)
+        for (int64_t matrix = 0; matrix < MATRICES; matrix++) {
+            ask_for_pass(job, first + job->pass_tiles, end, matrix, MATRICES);
             multiply_rows(job, &now, d_u, matrix, 0, job->forward.c);
+        }
     }
+}
+
+/* Without segments: one that all workers share. */
+static pass shared_pass(const weight_job *job, int64_t first) {
+    return make_pass(job, first / job->pass_tiles % job->buffers, first, job->forward.tiles);
+}
+
+static void transform_some(const weight_job *job, int64_t first, int64_t task) {
+    pass now = shared_pass(job, first);
+    int64_t begin = task * TRANSFORM_TILES;
+    transform_tiles(job, &now, begin, nf_min(begin + TRANSFORM_TILES, now.count));
+}
+
+static int64_t transform_tasks(const weight_job *job, int64_t first) {
+    return nf_ceil_div(nf_clamp(job->forward.tiles - first, 0, job->pass_tiles), TRANSFORM_TILES);
 }
 
 static void transform_task(void *context, int64_t task, int worker) {
     (void)worker;
     const weight_job *job = context;
-    pass now = make_pass(job, 0, job->first, job->forward.tiles);
-    int64_t begin = task * TRANSFORM_TILES;
-    transform_tiles(job, &now, begin, nf_min(begin + TRANSFORM_TILES, now.count));
+    transform_some(job, job->first, task);
 }
 
-static void matrix_task(void *context, int64_t task, int worker) {
+static int64_t product_tasks(const weight_job *job) {
+    return MATRICES * nf_ceil_div(job->forward.c, PRODUCT_ROWS);
+}
+
+/* The products of the pass; if there are two buffers, the next pass is then transformed meanwhile. */
+static void pass_task(void *context, int64_t task, int worker) {
     (void)worker;
     const weight_job *job = context;
-    pass now = make_pass(job, 0, job->first, job->forward.tiles);
+    int64_t products = product_tasks(job), parts = products / MATRICES, ahead = job->first + job->pass_tiles;
+    if (task >= products) {
+        transform_some(job, ahead, task - products);
+        return;
+    }
+    pass now = shared_pass(job, job->first);
     now.accumulate = job->first > 0;
-    int64_t parts = nf_ceil_div(job->forward.c, PRODUCT_ROWS), begin = task % parts * PRODUCT_ROWS;
-    multiply_rows(job, &now, job->d_u, task / parts, begin, nf_min(begin + PRODUCT_ROWS, job->forward.c));
+    if (job->buffers > 1)
+        ahead += job->pass_tiles;
+    ask_for_pass(job, ahead, job->forward.tiles, task, products);
+    int64_t top = task % parts * PRODUCT_ROWS, bottom = nf_min(top + PRODUCT_ROWS, job->forward.c);
+    multiply_rows(job, &now, job->d_u, task / parts, top, bottom);
 }
 
 static void part_task(void *context, int64_t task, int worker) {
@@ -621,9 +692,9 @@ static void finish_task(void *context, int64_t task, int worker) {
     job->finish(job->d_weight + begin, (size_t)size, job->d_u + begin, (size_t)size, (size_t)count, job->accumulate);
 }
 
-/* Without segments all workers share one pass. */
+/* Passes in memory. */
 static int64_t pass_count(const weight_job *job) {
-    return job->segments > 1 ? job->forward.workers : 1;
+    return job->segments > 1 ? job->forward.workers : job->buffers;
 }
 
 static int64_t matrices_size(const weight_job *job) {
@@ -642,19 +713,19 @@ size_t nf_winograd_backward_scratch(const nf_conv *conv) {
 }
 
 static nf_status sum_products(weight_job *job) {
-    int64_t tiles = job->forward.tiles, parts = nf_ceil_div(job->forward.c, PRODUCT_ROWS);
+    int64_t tiles = job->forward.tiles, c = job->forward.c, k = job->forward.k;
     int workers = job->forward.workers;
     if (job->segments > 1)
         return nf_parallel(segment_task, job, job->segments, workers);
-    if (job->by_parts) {
-        NF_TRY(nf_parallel(transform_task, job, nf_ceil_div(tiles, TRANSFORM_TILES), workers));
-        int64_t down = nf_ceil_div(job->forward.c, PART_ROWS), across = nf_ceil_div(job->forward.k, PART_COLUMNS);
-        return nf_parallel(part_task, job, down * across, workers);
-    }
+    NF_TRY(nf_parallel(transform_task, job, transform_tasks(job, 0), workers));
+    if (job->by_parts)
+        return nf_parallel(part_task, job, nf_ceil_div(c, PART_ROWS) * nf_ceil_div(k, PART_COLUMNS), workers);
     for (; job->first < tiles; job->first += job->pass_tiles) {
-        int64_t count = nf_min(job->pass_tiles, tiles - job->first);
-        NF_TRY(nf_parallel(transform_task, job, nf_ceil_div(count, TRANSFORM_TILES), workers));
-        NF_TRY(nf_parallel(matrix_task, job, MATRICES * parts, workers));
+        bool meanwhile = job->buffers > 1;
+        if (!meanwhile && job->first > 0)
+            NF_TRY(nf_parallel(transform_task, job, transform_tasks(job, job->first), workers));
+        int64_t transforms = meanwhile ? transform_tasks(job, job->first + job->pass_tiles) : 0;
+        NF_TRY(nf_parallel(pass_task, job, product_tasks(job) + transforms, workers));
     }
     return NF_OK;
 }
