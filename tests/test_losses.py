@@ -662,9 +662,10 @@ def test_no_leak():
     assert (sys.getrefcount(query), sys.getrefcount(key)) == counts
 
 
-def test_more_exponentials_than_are_kept():
+@pytest.mark.parametrize("samples", [4096, 7700])  # tasks of 2 x 2 and of 4 x 4 tiles
+def test_more_exponentials_than_are_kept(samples):
     """Against NumPy, at some of the anchors."""
-    samples, width = 4096, 8
+    width = 8
     z = np.stack(pairs(samples, width, np.float32))
     loss, d_z = nf.nt_xent(z, 0.5)
     unit = z.reshape(-1, width).astype(np.float64)
@@ -683,6 +684,26 @@ def test_more_exponentials_than_are_kept():
         d_unit = (weights @ unit - 2 * positives[i]) / (n * 0.5)
         wanted = (d_unit - unit[i] * (unit[i] @ d_unit)) / norms[i]
         assert relative_error(d_z.reshape(-1, width)[i], wanted) < 2e-5
+
+
+def test_tasks_of_several_tiles(threads):
+    """Against NumPy, at some of the rows, where rows and columns differ."""
+    n, temperature = 7700, 0.5
+    query, key = pairs(n, 4)
+    threads(1)
+    losses, (d_query, d_key) = nf.info_nce(query, key, temperature, normalize=False, reduction="none")
+    for count in 2, 3:
+        threads(count)
+        again, gradients = nf.info_nce(query, key, temperature, normalize=False, reduction="none")
+        assert same_bits([again, *gradients], [losses, d_query, d_key])
+    logs = losses + (query * key).sum(1) / temperature
+    for i in 0, 1000, 4321, n - 1:
+        scores = key @ query[i] / temperature
+        assert logs[i] == pytest.approx(scores.max() + np.log(np.exp(scores - scores.max()).sum()), rel=1e-12)
+        wanted = (np.exp(scores - logs[i]) @ key - key[i]) / temperature
+        assert relative_error(d_query[i], wanted) < 1e-9
+        wanted = (np.exp(query @ key[i] / temperature - logs) @ query - query[i]) / temperature
+        assert relative_error(d_key[i], wanted) < 1e-9
 
 
 def test_memory_stays_far_below_a_matrix_of_scores():

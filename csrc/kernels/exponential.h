@@ -28,7 +28,7 @@ NF_INLINE vreal v_exp(vreal x) {
 }
 
 /* 2^(x scale - shift) for whole-numbered shift, the result below the overflow limit and |x scale| so small that it has
- * digits after the point. Below twice the smallest normal number, the result is 0 or (in the mode that keeps them)
+ * two digits after the point. Below twice the smallest normal number, the result is 0 or (in the mode that keeps them)
  * denormal. The argument reduction is exact: n = x scale, rounded, and n - x scale in one operation. The polynomial is
  * that of 2^-r, by its series or, in float, interpolation at Chebyshev's points (2e-8 off at most). */
 NF_INLINE vreal v_exp2_of_product(vreal x, real scale, real shift) {
@@ -44,7 +44,8 @@ NF_INLINE vreal v_exp2_of_product(vreal x, real scale, real shift) {
     static const float terms[] = {
         0x1.444p-13f, -0x1.5f48cp-10f, 0x1.3b2a1cp-7f, -0x1.c6aeccp-5f, 0x1.ebfbep-3f, -0x1.62e43p-1f, 1.0f};
 #endif
-    vreal n = v_round(v_mul(x, v_set(scale)));
+    const real rounder = sizeof(real) == 8 ? (real)0x1.8p52 : (real)0x1.8p23; /* has no digits after the point */
+    vreal n = v_sub(v_fma(x, v_set(scale), v_set(rounder)), v_set(rounder));
     vreal r = v_fnma(x, v_set(scale), n);
     vreal p = v_set(terms[0]);
     NF_UNROLL

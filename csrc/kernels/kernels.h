@@ -337,13 +337,14 @@ typedef struct nf_raster {
     K(suffix, void, multiply_transposed_add,                                                                          \
       (real * c, const real *w, size_t w_stride, const real *b, size_t stride, size_t rows, size_t columns,           \
        size_t depth))                                                                                                 \
+    /* w = e (row_factors[i] + column_factors[j]), without the latter if NULL, and c += w b */                        \
+    K(suffix, void, weigh_add,                                                                                        \
+      (real * c, real * w, size_t w_stride, const real *e, size_t e_stride, const real *row_factors,                  \
+       const real *column_factors, const real *b, size_t stride, size_t rows, size_t columns, size_t depth))          \
     /* score_tile.c, with `columns` a multiple of 16 and rows `stride` apart: the sums of each row and, unless NULL,  \
-     * of each column; weights = tile (row_factors[i] + column_factors[j]), without the latter if NULL */             \
+     * of each column */                                                                                              \
     K(suffix, void, tile_sums,                                                                                        \
       (real * row_sums, real * column_sums, const real *tile, size_t rows, size_t columns, size_t stride))            \
-    K(suffix, void, tile_weights,                                                                                     \
-      (real * weights, const real *tile, const real *row_factors, const real *column_factors, size_t rows,            \
-       size_t columns, size_t stride))                                                                                \
     NF_MARGIN_KERNELS(K, suffix, real)                                                                                \
     NF_PAIR_KERNELS(K, suffix, real)
 

@@ -36,9 +36,11 @@ NF_INLINE vreal end_sum(vreal sum, const real *c, const ending end, const scores
     return v_mul(e, factor);
 }
 
-/* sum_k a[row a_row + k a_step] b[k b_step ...] for ROWS rows and `vectors` vectors, and with that to c */
+/* sum_k a[row a_row + k a_step] b[k b_step ...] for ROWS rows and `vectors` vectors, and with that to c. Fetches depth
+ * * ROWS numbers from `ahead`, unless NULL. */
 NF_INLINE void multiply_piece(real *c, size_t c_stride, const real *a, size_t a_row, size_t a_step, const real *b,
-                              size_t b_step, size_t depth, const int vectors, const ending end, const scores *s) {
+                              size_t b_step, size_t depth, const int vectors, const ending end, const scores *s,
+                              const real *ahead) {
     vreal sums[ROWS][VECTORS];
     NF_UNROLL for (size_t row = 0; row < ROWS; row++) {
         NF_UNROLL for (int v = 0; v < vectors; v++) {
@@ -48,6 +50,8 @@ NF_INLINE void multiply_piece(real *c, size_t c_stride, const real *a, size_t a_
         }
     }
     for (size_t k = 0; k < depth; k++) {
+        if (ahead)
+            __builtin_prefetch(ahead + k * ROWS, 0, 2);
         vreal column[VECTORS];
         NF_UNROLL for (int v = 0; v < vectors; v++) column[v] = v_load(b + v * NF_WIDTH);
         NF_UNROLL for (size_t row = 0; row < ROWS; row++) {
@@ -65,14 +69,24 @@ NF_INLINE void multiply_piece(real *c, size_t c_stride, const real *a, size_t a_
     }
 }
 
+/* Columns start..end-1 of a panel of at most PANEL rows: a whole one is spared the questions. */
+NF_INLINE void pack_run(real *packed, const real *x, size_t stride, size_t rows, size_t start, size_t end) {
+    if (rows < PANEL)
+        for (size_t row = 0; row < PANEL; row++)
+            for (size_t k = start; k < end; k++)
+                packed[k * PANEL + row] = row < rows ? x[row * stride + k] : 0;
+    else
+        for (size_t k = start; k < end; k++)
+            for (size_t row = 0; row < PANEL; row++)
+                packed[k * PANEL + row] = x[row * stride + k];
+}
+
 void NF_REAL_KERNEL(pack_rows)(real *packed, const real *x, size_t stride, size_t rows, size_t width) {
     enum { RUN = 16 }; /* of a row at a time, so that its cache lines are used whole */
     for (size_t first = 0; first < rows; first += PANEL, packed += PANEL * width)
         for (size_t start = 0; start < width; start += RUN) {
             size_t end = start + RUN < width ? start + RUN : width;
-            for (size_t row = 0; row < PANEL; row++)
-                for (size_t k = start; k < end; k++)
-                    packed[k * PANEL + row] = first + row < rows ? x[(first + row) * stride + k] : 0;
+            pack_run(packed, x + first * stride, stride, rows - first, start, end);
         }
 }
 
@@ -84,7 +98,7 @@ NF_INLINE void multiply_tile(real *c, size_t c_stride, const real *a, size_t a_s
             if (end == WEIGHT)
                 s.row_factors = row_factors + i;
             multiply_piece(c + i * c_stride + j, c_stride, a + i * a_stride, a_stride, 1, packed, PANEL, width, VECTORS,
-                           end, &s);
+                           end, &s, NULL);
         }
         if (s.column_factors)
             s.column_factors += PANEL;
@@ -113,7 +127,8 @@ void NF_REAL_KERNEL(multiply_weights)(real *c, size_t c_stride, const real *a, s
 NF_INLINE void add_panel(real *c, const real *w, size_t w_row, size_t w_step, const real *b, size_t stride, size_t rows,
                          size_t depth, const int vectors) {
     for (size_t i = 0; i < rows; i += ROWS)
-        multiply_piece(c + i * stride, stride, w + i * w_row, w_row, w_step, b, stride, depth, vectors, ADD, NULL);
+        multiply_piece(c + i * stride, stride, w + i * w_row, w_row, w_step, b, stride, depth, vectors, ADD, NULL,
+                       NULL);
 }
 
 /* A panel of one vector is slow: a remainder of one is shared by the last two panels. */
@@ -144,4 +159,34 @@ void NF_REAL_KERNEL(multiply_add)(real *c, const real *w, size_t w_stride, const
 void NF_REAL_KERNEL(multiply_transposed_add)(real *c, const real *w, size_t w_stride, const real *b, size_t stride,
                                              size_t rows, size_t columns, size_t depth) {
     add_product(c, w, 1, w_stride, b, stride, rows, columns, depth);
+}
+
+NF_INLINE void weigh_row(real *w, const real *e, real row_factor, const real *column_factors, size_t columns) {
+    for (size_t j = 0; j < columns; j += NF_WIDTH) {
+        vreal factor = v_set(row_factor);
+        if (column_factors)
+            factor = v_add(factor, v_load(column_factors + j));
+        v_store(w + j, v_mul(v_load(e + j), factor));
+    }
+}
+
+/* The exponentials come from afar: those of the next rows are fetched while the first panel of these is made. */
+void NF_REAL_KERNEL(weigh_add)(real *c, real *w, size_t w_stride, const real *e, size_t e_stride,
+                               const real *row_factors, const real *column_factors, const real *b, size_t stride,
+                               size_t rows, size_t columns, size_t depth) {
+    enum { FIRST = 16 / NF_WIDTH < VECTORS ? 16 / NF_WIDTH : VECTORS };
+    size_t weights = (depth + NF_BLOCK_STEP - 1) / NF_BLOCK_STEP * NF_BLOCK_STEP;
+    size_t panel = columns >= PANEL ? PANEL : FIRST * NF_WIDTH;
+    for (size_t i = 0; i < rows; i += ROWS) {
+        for (size_t row = i; row < i + ROWS; row++)
+            weigh_row(w + row * w_stride, e + row * e_stride, row_factors[row], column_factors, weights);
+        const real *ahead = e + (i + ROWS < rows ? i + ROWS : i) * e_stride;
+        if (panel == PANEL)
+            multiply_piece(c + i * stride, stride, w + i * w_stride, w_stride, 1, b, stride, depth, VECTORS, ADD, NULL,
+                           ahead);
+        else
+            multiply_piece(c + i * stride, stride, w + i * w_stride, w_stride, 1, b, stride, depth, FIRST, ADD, NULL,
+                           ahead);
+    }
+    add_product(c + panel, w, w_stride, 1, b + panel, stride, rows, columns - panel, depth);
 }

@@ -1,4 +1,4 @@
-/* Tiles of exponentials of scores: their sums, and the weights of the gradient. */
+/* Sums of tiles of exponentials of scores. */
 #include "kernels.h"
 #include "vector.h"
 
@@ -31,15 +31,4 @@ void NF_REAL_KERNEL(tile_sums)(real *row_sums, real *column_sums, const real *ti
         sum_rows(row_sums + i, column_sums, tile + i * stride, columns, stride, GROUP);
     for (; i < rows; i++)
         sum_rows(row_sums + i, column_sums, tile + i * stride, columns, stride, 1);
-}
-
-void NF_REAL_KERNEL(tile_weights)(real *weights, const real *tile, const real *row_factors, const real *column_factors,
-                                  size_t rows, size_t columns, size_t stride) {
-    for (size_t i = 0; i < rows; i++, tile += stride, weights += stride)
-        for (size_t j = 0; j < columns; j += NF_WIDTH) {
-            vreal factor = v_set(row_factors[i]);
-            if (column_factors)
-                factor = v_add(factor, v_load(column_factors + j));
-            v_store(weights + j, v_mul(v_load(tile + j), factor));
-        }
 }

@@ -74,6 +74,8 @@ static double positive_slope(const problem *p, int64_t i, double s) {
     if (p->decoupled)
         return -p->weights[i % p->samples] * others;
     double excess = p->negative_logs[i] - p->positive_logs[i];
+    if (p->views == 2)
+        return -nf_sigmoid(excess);
     return nf_sigmoid(-excess) * (exp(s - p->positive_logs[i]) - others) - nf_sigmoid(excess) * others;
 }
 

@@ -28,12 +28,9 @@ typedef struct preparation {
     const int64_t *order; /* NULL: as they come */
 } preparation;
 
-static void prepare_task(void *context, int64_t i, int worker) {
-    (void)worker;
-    const preparation *p = context;
-    const nf_rows *rows = p->rows;
+/* Takes the length of row i where squares may be out of range, or numbers not finite. */
+static void measure_with_care(const nf_rows *rows, int64_t i, const real *x) {
     size_t width = (size_t)rows->width;
-    const real *x = p->x + (p->order ? p->order[i] : i) * rows->width;
     double largest = (double)nf_kernel->NF_REAL(row_largest)(x, width);
     rows->first[i] = rows->second[i] = 0;
     rows->norm[i] = largest;
@@ -46,6 +43,23 @@ static void prepare_task(void *context, int64_t i, int worker) {
         rows->first[i] = first;
         rows->second[i] = (real)(1 / scaled);
         rows->norm[i] = scaled / (double)first;
+    }
+}
+
+static void prepare_task(void *context, int64_t i, int worker) {
+    (void)worker;
+    const preparation *p = context;
+    const nf_rows *rows = p->rows;
+    const double least = sizeof(real) == 8 ? 1e-200 : 1e-60;
+    size_t width = (size_t)rows->width;
+    const real *x = p->x + (p->order ? p->order[i] : i) * rows->width;
+    double squares = nf_kernel->NF_REAL(row_squares)(x, 1, width);
+    if (squares > least && squares < 1 / least) {
+        rows->first[i] = 1;
+        rows->norm[i] = sqrt(squares);
+        rows->second[i] = (real)(1 / rows->norm[i]);
+    } else {
+        measure_with_care(rows, i, x);
     }
     real *z = rows->z + i * rows->stride;
     if (rows->normalized)
@@ -111,8 +125,10 @@ double NF_REAL(nf_rows_gradient)(const nf_rows *rows, int64_t i, real *d_x, real
     double along = nf_kernel->NF_REAL(row_dot)(d_z, z, width);
     if (rows->normalized) { /* d_x = (d_z - z <z, d_z>) / |x| */
         nf_kernel->NF_REAL(row_add_scaled)(d_z, z, (real)-along, width);
-        nf_kernel->NF_REAL(row_scale)(d_z, d_z, (real)scale, rows->first[i], width);
-        nf_kernel->NF_REAL(row_scale)(d_x, d_z, rows->second[i], 1, width);
+        bool extreme = rows->first[i] != 1;
+        if (extreme)
+            nf_kernel->NF_REAL(row_scale)(d_z, d_z, (real)scale, rows->first[i], width);
+        nf_kernel->NF_REAL(row_scale)(d_x, d_z, extreme ? 1 : (real)scale, rows->second[i], width);
     } else {
         nf_kernel->NF_REAL(row_scale)(d_x, d_z, (real)scale, 1, width);
     }

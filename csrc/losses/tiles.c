@@ -15,11 +15,16 @@
 static const int64_t largest_kept_bytes = 96 << 20;
 enum { LEAST_KEPT_SHARE = 16 }; /* one in so many */
 
-enum { LARGEST_BLOCK = 4 * NF_BLOCK_STEP };
+/* Of one tile in multiplications, and of a block's. */
+enum { LARGEST_TILE = 1 << 26, LARGEST_BLOCK = 1 << 27 };
+/* Along a side of a block. With so many blocks there is work for many threads. */
+enum { MOST_TILES = 4, MANY_BLOCKS = 20 };
 
 #ifdef NF_DOUBLE
 enum { TOP = 800, LOWEST_POWER = -1021, DIGITS = 53 };
+static const double largest_power = 709; /* of e */
 #else
+static const double largest_power = 88;
 enum { TOP = 80, LOWEST_POWER = -125, DIGITS = 24 };
 #endif
 static const double ln2 = 0.6931471805599453;
@@ -34,7 +39,7 @@ static const double largest_bound = 1e12;
 /* One pass over the tiles: its inputs, its outputs, how far it is. */
 typedef struct pass {
     const nf_tiles *tiles;
-    void (*run)(const struct pass *pass, int64_t row_block, int64_t column_block, int worker);
+    void (*run)(const struct pass *pass, int64_t row_tile, int64_t column_tile, int worker);
     bool backwards;                   /* the second pass: what was kept last may still be in a cache */
     _Atomic int64_t *turns;           /* how many of its tiles each block of rows, and then of columns, has behind it */
     double *row_sums, *column_sums;   /* first pass */
@@ -45,9 +50,9 @@ typedef struct pass {
 
 /* A tile in work. */
 typedef struct tile {
-    real *scores; /* (rows, columns), tile_stride apart */
+    real *scores; /* (rows, columns), `stride` apart */
     real *row_part, *column_part;
-    int64_t row, column, rows, columns, padded_columns;
+    int64_t stride, row, column, rows, columns, padded_columns;
     bool diagonal; /* on the diagonal of a symmetric matrix: complete in itself */
 } tile;
 
@@ -55,13 +60,35 @@ static bool symmetric(const nf_tiles *tiles) {
     return tiles->rows == tiles->columns;
 }
 
+/* The numbers of tiles, and of blocks of them. */
+static int64_t row_tiles(const nf_tiles *tiles) {
+    return nf_ceil_div(tiles->row_count, tiles->tile_rows);
+}
+static int64_t column_tiles(const nf_tiles *tiles) {
+    return nf_ceil_div(tiles->column_count, tiles->tile_columns);
+}
+static int64_t row_blocks(const nf_tiles *tiles) {
+    return nf_ceil_div(row_tiles(tiles), tiles->block);
+}
+static int64_t column_blocks(const nf_tiles *tiles) {
+    return nf_ceil_div(column_tiles(tiles), tiles->block);
+}
+
 /* Large enough to be worth the loads, small enough for a cache, for many tasks, and for each to end in some 20 ms. */
-static int64_t block_size(int64_t count, int64_t width) {
-    enum { LARGEST_PRODUCT = 1 << 26 };
-    int64_t block = count >= 2048 ? LARGEST_BLOCK : count >= 1024 ? LARGEST_BLOCK / 2 : NF_BLOCK_STEP;
-    while (block > NF_BLOCK_STEP && block * block * width > LARGEST_PRODUCT)
-        block /= 2;
-    return block;
+static int64_t tile_size(int64_t count, int64_t width) {
+    int64_t size = (count >= 2048 ? 4 : count >= 1024 ? 2 : 1) * NF_BLOCK_STEP;
+    while (size > NF_BLOCK_STEP && size * size * width > LARGEST_TILE)
+        size /= 2;
+    return size;
+}
+
+/* A block's tiles follow each other on one worker, whose cache has half of what each takes from the tile before. */
+static int64_t tiles_per_side(const nf_tiles *tiles) {
+    int64_t most = nf_min(row_tiles(tiles), column_tiles(tiles)) / MANY_BLOCKS, side = 1;
+    while (side < MOST_TILES && 2 * side <= most &&
+           4 * side * side * tiles->tile_rows * tiles->tile_columns * tiles->width <= LARGEST_BLOCK)
+        side *= 2;
+    return side;
 }
 
 static void clear_gradients(real *d_z, int64_t first, int64_t count, int64_t stride) {
@@ -85,17 +112,9 @@ static void pack_task(void *context, int64_t task, int worker) {
                                   (size_t)tiles->width);
 }
 
-/* The numbers of blocks. */
-static int64_t row_blocks(const nf_tiles *tiles) {
-    return nf_ceil_div(tiles->row_count, tiles->row_block);
-}
-static int64_t column_blocks(const nf_tiles *tiles) {
-    return nf_ceil_div(tiles->column_count, tiles->column_block);
-}
-
 static nf_status open_kept(nf_tiles *tiles) {
-    int64_t rows = row_blocks(tiles), columns = column_blocks(tiles);
-    int64_t tile_bytes = tiles->row_block * tiles->tile_stride * (int64_t)sizeof(real);
+    int64_t rows = row_tiles(tiles), columns = column_tiles(tiles);
+    int64_t tile_bytes = tiles->tile_rows * tiles->tile_columns * (int64_t)sizeof(real);
     int64_t most = largest_kept_bytes / tile_bytes, limit = most * LEAST_KEPT_SHARE;
     if (rows > limit || columns > limit) /* their product may overflow */
         return NF_OK;
@@ -120,14 +139,15 @@ nf_status NF_REAL(nf_tiles_open)(nf_tiles *tiles, const nf_rows *rows, const nf_
                         .period = period,
                         .temperature = temperature,
                         .bound = rows->largest_norm * columns->largest_norm * (1 + 1e-6) / temperature,
-                        .row_block = block_size(rows->count, rows->width),
-                        .column_block = block_size(columns->count, rows->width),
+                        .tile_rows = tile_size(rows->count, rows->width),
+                        .tile_columns = tile_size(columns->count, rows->width),
                         .workers = nf_get_num_threads()};
     NF_TRY(NF_REAL(nf_scores_check)(rows, columns, temperature, &tiles->need_double));
     if (symmetric(tiles))
-        tiles->column_block = tiles->row_block;
-    tiles->tile_stride = tiles->column_block + 16; /* columns of a tile spread over the cache */
-    int64_t worker_reals = tiles->row_block * tiles->tile_stride + tiles->row_block + tiles->column_block;
+        tiles->tile_columns = tiles->tile_rows;
+    tiles->block = tiles_per_side(tiles);
+    tiles->tile_stride = tiles->tile_columns + 16; /* columns of a tile spread over the cache */
+    int64_t worker_reals = tiles->tile_rows * tiles->tile_stride + tiles->tile_rows + tiles->tile_columns;
     tiles->worker_bytes = (size_t)nf_round_up(worker_reals * (int64_t)sizeof(real), 64);
     int64_t row_room = NF_REAL(nf_rows_room)(tiles->row_count), width = tiles->width, stride = tiles->stride;
     int64_t column_room = NF_REAL(nf_rows_room)(tiles->column_count);
@@ -199,11 +219,11 @@ static int64_t turns_before(int64_t block, int64_t round, int64_t few, int64_t m
 }
 
 /* Where the exponentials of a tile are kept; NULL if they are not. */
-static real *kept_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_block) {
-    int64_t slot = row_block * column_blocks(tiles) + column_block;
+static real *kept_tile(const nf_tiles *tiles, int64_t row_tile, int64_t column_tile) {
+    int64_t slot = row_tile * column_tiles(tiles) + column_tile;
     if (symmetric(tiles))
-        slot -= row_block * (row_block + 1) / 2;
-    return slot < tiles->kept_count ? tiles->kept + slot * tiles->row_block * tiles->tile_stride : NULL;
+        slot -= row_tile * (row_tile + 1) / 2;
+    return slot < tiles->kept_count ? tiles->kept + slot * tiles->tile_rows * tiles->tile_columns : NULL;
 }
 
 /* Blocks take part in their tiles in the order of the rounds: each waits for its turn. The tasks that it waits for were
@@ -217,6 +237,19 @@ static void wait_for_turn(_Atomic int64_t *turn, int64_t wanted) {
 
 static void end_turn(_Atomic int64_t *turn, int64_t number) {
     atomic_store_explicit(turn, number + 1, memory_order_release);
+}
+
+/* Row by row, to and fro: each tile has rows or columns in common with the one before. */
+static void run_block(const pass *p, int64_t row_block, int64_t column_block, int worker) {
+    const nf_tiles *tiles = p->tiles;
+    int64_t row = row_block * tiles->block, row_end = nf_min(row + tiles->block, row_tiles(tiles));
+    int64_t column = column_block * tiles->block, column_end = nf_min(column + tiles->block, column_tiles(tiles));
+    for (int64_t i = row; i < row_end; i++)
+        for (int64_t k = column; k < column_end; k++) {
+            int64_t j = (i - row) % 2 ? column + column_end - 1 - k : k;
+            if (!symmetric(tiles) || i <= j)
+                p->run(p, i, j, worker);
+        }
 }
 
 static void run_task(void *context, int64_t task, int worker) {
@@ -241,7 +274,7 @@ static void run_task(void *context, int64_t task, int worker) {
     if (two)
         wait_for_turn(column, column_turn);
     if (!rests)
-        p->run(p, row_block, column_block, worker);
+        run_block(p, row_block, column_block, worker);
     end_turn(row, row_turn);
     if (two)
         end_turn(column, column_turn);
@@ -261,10 +294,22 @@ static nf_status run_pass(pass *p) {
 
 /* ---- One tile ---- */
 
+/* Whether there is something to leave out. */
+static bool has_left_out(const nf_tiles *tiles, const tile *t) {
+    if (tiles->first || t->columns < t->padded_columns)
+        return true;
+    if (tiles->period == 0)
+        return false;
+    int64_t first = ((t->row - t->column) % tiles->period + tiles->period) % tiles->period;
+    return first < t->columns || first + t->rows > tiles->period;
+}
+
 /* Scores that are left out become `nothing`, and so do those beyond the last column, up to a whole group. */
 static void leave_out(const nf_tiles *tiles, const tile *t, real nothing) {
+    if (!has_left_out(tiles, t))
+        return;
     for (int64_t i = 0; i < t->rows; i++) {
-        real *scores = t->scores + i * tiles->tile_stride;
+        real *scores = t->scores + i * t->stride;
         for (int64_t j = t->columns; j < t->padded_columns; j++)
             scores[j] = nothing;
         if (tiles->first) {
@@ -280,15 +325,16 @@ static void leave_out(const nf_tiles *tiles, const tile *t, real nothing) {
     }
 }
 
-static tile place_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_block, int worker) {
-    tile t = {.row = row_block * tiles->row_block, .column = column_block * tiles->column_block};
+static tile place_tile(const nf_tiles *tiles, int64_t row_tile, int64_t column_tile, int worker) {
+    tile t = {
+        .stride = tiles->tile_stride, .row = row_tile * tiles->tile_rows, .column = column_tile * tiles->tile_columns};
     t.scores = (real *)(tiles->worker_memory + tiles->worker_bytes * (size_t)worker);
-    t.row_part = t.scores + tiles->row_block * tiles->tile_stride;
-    t.column_part = t.row_part + tiles->row_block;
-    t.rows = nf_min(tiles->row_block, tiles->row_count - t.row);
-    t.columns = nf_min(tiles->column_block, tiles->column_count - t.column);
+    t.row_part = t.scores + tiles->tile_rows * tiles->tile_stride;
+    t.column_part = t.row_part + tiles->tile_rows;
+    t.rows = nf_min(tiles->tile_rows, tiles->row_count - t.row);
+    t.columns = nf_min(tiles->tile_columns, tiles->column_count - t.column);
     t.padded_columns = nf_round_up(t.columns, NF_BLOCK_STEP);
-    t.diagonal = symmetric(tiles) && row_block == column_block;
+    t.diagonal = symmetric(tiles) && row_tile == column_tile;
     return t;
 }
 
@@ -296,62 +342,71 @@ static real scale_of(const nf_tiles *tiles) {
     return (real)(1 / (tiles->temperature * ln2));
 }
 
-static void sum_tile(const pass *p, int64_t row_block, int64_t column_block, int worker) {
+static void sum_tile(const pass *p, int64_t row_tile, int64_t column_tile, int worker) {
     const nf_tiles *tiles = p->tiles;
-    tile t = place_tile(tiles, row_block, column_block, worker);
-    real *kept = kept_tile(tiles, row_block, column_block);
-    if (kept)
+    tile t = place_tile(tiles, row_tile, column_tile, worker);
+    real *kept = kept_tile(tiles, row_tile, column_tile);
+    if (kept) {
         t.scores = kept;
-    nf_kernel->NF_REAL(multiply_exp)(t.scores, (size_t)tiles->tile_stride, tiles->rows + t.row * tiles->stride,
+        t.stride = tiles->tile_columns;
+    }
+    nf_kernel->NF_REAL(multiply_exp)(t.scores, (size_t)t.stride, tiles->rows + t.row * tiles->stride,
                                      (size_t)tiles->stride, tiles->packed + t.column * tiles->width, (size_t)t.rows,
                                      (size_t)t.padded_columns, (size_t)tiles->width, scale_of(tiles),
                                      (real)shift_of(tiles));
     leave_out(tiles, &t, 0);
     bool columns_too = p->column_sums && !t.diagonal;
     nf_kernel->NF_REAL(tile_sums)(t.row_part, columns_too ? t.column_part : NULL, t.scores, (size_t)t.rows,
-                                  (size_t)t.padded_columns, (size_t)tiles->tile_stride);
+                                  (size_t)t.padded_columns, (size_t)t.stride);
     for (int64_t i = 0; i < t.rows; i++)
         p->row_sums[t.row + i] += (double)t.row_part[i];
     for (int64_t j = 0; columns_too && j < t.columns; j++)
         p->column_sums[t.column + j] += (double)t.column_part[j];
 }
 
-/* d_rows += w columns, d_columns += w^T rows */
-static void add_gradients(const nf_tiles *tiles, const tile *t) {
-    size_t stride = (size_t)tiles->stride, width = (size_t)nf_round_up(tiles->width, 16);
-    int64_t row = t->row * tiles->stride, column = t->column * tiles->stride;
-    nf_kernel->NF_REAL(multiply_add)(tiles->d_rows + row, t->scores, (size_t)tiles->tile_stride,
-                                     tiles->columns + column, stride, (size_t)t->rows, width, (size_t)t->columns);
-    if (!t->diagonal)
-        nf_kernel->NF_REAL(multiply_transposed_add)(tiles->d_columns + column, t->scores, (size_t)tiles->tile_stride,
-                                                    tiles->rows + row, stride, (size_t)t->columns, width,
-                                                    (size_t)t->rows);
+/* d_rows += w columns */
+static void add_to_rows(const nf_tiles *tiles, const tile *t) {
+    nf_kernel->NF_REAL(multiply_add)(tiles->d_rows + t->row * tiles->stride, t->scores, (size_t)t->stride,
+                                     tiles->columns + t->column * tiles->stride, (size_t)tiles->stride, (size_t)t->rows,
+                                     (size_t)nf_round_up(tiles->width, 16), (size_t)t->columns);
 }
 
-static void weigh_tile(const pass *p, int64_t row_block, int64_t column_block, int worker) {
+/* d_columns += w^T rows */
+static void add_to_columns(const nf_tiles *tiles, const tile *t) {
+    if (!t->diagonal)
+        nf_kernel->NF_REAL(multiply_transposed_add)(tiles->d_columns + t->column * tiles->stride, t->scores,
+                                                    (size_t)t->stride, tiles->rows + t->row * tiles->stride,
+                                                    (size_t)tiles->stride, (size_t)t->columns,
+                                                    (size_t)nf_round_up(tiles->width, 16), (size_t)t->rows);
+}
+
+static void weigh_tile(const pass *p, int64_t row_tile, int64_t column_tile, int worker) {
     const nf_tiles *tiles = p->tiles;
-    tile t = place_tile(tiles, row_block, column_block, worker);
+    tile t = place_tile(tiles, row_tile, column_tile, worker);
     const real *row_factors = p->row_factors + t.row;
     const real *column_factors = p->column_factors ? p->column_factors + t.column : NULL;
-    const real *kept = kept_tile(tiles, row_block, column_block);
+    const real *kept = kept_tile(tiles, row_tile, column_tile);
     if (kept) {
-        nf_kernel->NF_REAL(tile_weights)(t.scores, kept, row_factors, column_factors, (size_t)t.rows,
-                                         (size_t)t.padded_columns, (size_t)tiles->tile_stride);
+        nf_kernel->NF_REAL(weigh_add)(tiles->d_rows + t.row * tiles->stride, t.scores, (size_t)t.stride, kept,
+                                      (size_t)tiles->tile_columns, row_factors, column_factors,
+                                      tiles->columns + t.column * tiles->stride, (size_t)tiles->stride, (size_t)t.rows,
+                                      (size_t)nf_round_up(tiles->width, 16), (size_t)t.columns);
     } else {
-        nf_kernel->NF_REAL(multiply_weights)(t.scores, (size_t)tiles->tile_stride, tiles->rows + t.row * tiles->stride,
+        nf_kernel->NF_REAL(multiply_weights)(t.scores, (size_t)t.stride, tiles->rows + t.row * tiles->stride,
                                              (size_t)tiles->stride, tiles->packed + t.column * tiles->width,
                                              (size_t)t.rows, (size_t)t.padded_columns, (size_t)tiles->width,
                                              scale_of(tiles), (real)shift_of(tiles), row_factors, column_factors);
         leave_out(tiles, &t, 0);
+        add_to_rows(tiles, &t);
     }
-    add_gradients(tiles, &t);
+    add_to_columns(tiles, &t);
 }
 
 /* ---- One tile of scores that spread far: relative to each row's and column's own maximum ---- */
 
-static tile compute_tile(const nf_tiles *tiles, int64_t row_block, int64_t column_block, int worker) {
-    tile t = place_tile(tiles, row_block, column_block, worker);
-    nf_kernel->NF_REAL(multiply_packed)(t.scores, (size_t)tiles->tile_stride, tiles->rows + t.row * tiles->stride,
+static tile compute_tile(const nf_tiles *tiles, int64_t row_tile, int64_t column_tile, int worker) {
+    tile t = place_tile(tiles, row_tile, column_tile, worker);
+    nf_kernel->NF_REAL(multiply_packed)(t.scores, (size_t)t.stride, tiles->rows + t.row * tiles->stride,
                                         (size_t)tiles->stride, tiles->packed + t.column * tiles->width, (size_t)t.rows,
                                         (size_t)t.padded_columns, (size_t)tiles->width);
     leave_out(tiles, &t, (real)-INFINITY);
@@ -374,31 +429,32 @@ static void add_exponentials(double *peak, double *sum, const real *scores, int6
             *sum += exp((double)scores[i * stride] / temperature - *peak);
 }
 
-static void sum_spread_tile(const pass *p, int64_t row_block, int64_t column_block, int worker) {
-    tile t = compute_tile(p->tiles, row_block, column_block, worker);
+static void sum_spread_tile(const pass *p, int64_t row_tile, int64_t column_tile, int worker) {
+    tile t = compute_tile(p->tiles, row_tile, column_tile, worker);
     double temperature = p->tiles->temperature;
     for (int64_t i = t.row; i < t.row + t.rows; i++)
-        add_exponentials(p->row_peaks + i, p->row_sums + i, t.scores + (i - t.row) * p->tiles->tile_stride, t.columns,
-                         1, temperature);
+        add_exponentials(p->row_peaks + i, p->row_sums + i, t.scores + (i - t.row) * t.stride, t.columns, 1,
+                         temperature);
     if (!p->column_sums || t.diagonal)
         return;
     for (int64_t j = t.column; j < t.column + t.columns; j++)
-        add_exponentials(p->column_peaks + j, p->column_sums + j, t.scores + j - t.column, t.rows,
-                         p->tiles->tile_stride, temperature);
+        add_exponentials(p->column_peaks + j, p->column_sums + j, t.scores + j - t.column, t.rows, t.stride,
+                         temperature);
 }
 
-static void weigh_spread_tile(const pass *p, int64_t row_block, int64_t column_block, int worker) {
-    tile t = compute_tile(p->tiles, row_block, column_block, worker);
+static void weigh_spread_tile(const pass *p, int64_t row_tile, int64_t column_tile, int worker) {
+    tile t = compute_tile(p->tiles, row_tile, column_tile, worker);
     for (int64_t i = 0; i < t.rows; i++)
         for (int64_t j = 0; j < t.columns; j++) {
-            real *score = t.scores + i * p->tiles->tile_stride + j;
+            real *score = t.scores + i * t.stride + j;
             double s = (double)*score / p->tiles->temperature;
             double weight = exp(s - p->row_logs[t.row + i]);
             if (p->column_logs)
                 weight += exp(s - p->column_logs[t.column + j]);
             *score = s > -INFINITY ? (real)weight : 0;
         }
-    add_gradients(p->tiles, &t);
+    add_to_rows(p->tiles, &t);
+    add_to_columns(p->tiles, &t);
 }
 
 /* ---- The two passes ---- */
@@ -470,9 +526,16 @@ nf_status NF_REAL(nf_tiles_log_sums)(nf_tiles *tiles, double *row_logs, double *
 
 /* 2^shift exp(-logs), and zeros up to a whole block. */
 static void take_factors(const nf_tiles *tiles, real *factors, const double *logs, int64_t count) {
-    double shift = shift_of(tiles) * ln2;
-    for (int64_t i = 0; i < count; i++)
-        factors[i] = (real)exp(shift - logs[i]);
+    enum { CHUNK = 64 };
+    double shift = shift_of(tiles) * ln2, factor[CHUNK];
+    for (int64_t first = 0; first < count; first += CHUNK) {
+        int64_t chunk = nf_min(CHUNK, count - first);
+        for (int64_t i = 0; i < chunk; i++) /* only rows without exponentials have larger ones */
+            factor[i] = fmin(shift - logs[first + i], largest_power);
+        nf_kernel->exp_f64(factor, factor, (size_t)chunk);
+        for (int64_t i = 0; i < chunk; i++)
+            factors[first + i] = (real)factor[i];
+    }
     for (int64_t i = count; i < NF_REAL(nf_rows_room)(count); i++)
         factors[i] = 0;
 }

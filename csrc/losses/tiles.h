@@ -3,9 +3,9 @@
  * With scores s_ij = rows_i . columns_j / temperature, of which the pairs i = j (mod period) or a range of columns for
  * each row are left out, one pass over the tiles of s gives log sum_j exp(s_ij) for each row (and column), and a second
  * pass the gradients. The second pass computes the tiles again, but for those whose exponentials fit a fixed memory.
- * Tiles go in rounds, in which no two share rows or columns, and each block of rows or columns takes part in them in
- * the order of the rounds: no locks, and the same bits for any number of threads. If rows and columns are the same, s
- * is symmetric, and only tiles on and above the diagonal are computed.
+ * Tiles go by blocks, and these in rounds, in which no two share rows or columns, and each block of rows or columns
+ * takes part in them in the order of the rounds: no locks, and the same bits for any number of threads. If rows and
+ * columns are the same, s is symmetric, and only tiles on and above the diagonal are computed.
  *
  * Exponentials are taken relative to one bound on all scores. Where these spread too far for that, float gives up (the
  * caller goes to double), and double takes them relative to each row's and column's own maximum. */
@@ -26,7 +26,8 @@ typedef struct nf_tiles {
     double temperature, bound;
     bool need_double; /* the caller has to go to double; set by opening and by the sums, which are then useless */
     bool spread;      /* double: the scores spread too far for one bound */
-    int64_t row_block, column_block, tile_stride;
+    int64_t tile_rows, tile_columns, tile_stride;
+    int64_t block; /* tiles along the side of a block of them, which is one task */
     int workers;
     void *memory;
     char *worker_memory;
