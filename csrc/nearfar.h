@@ -516,17 +516,33 @@ const char *nf_blas_config(void);
 
 /* ---- Transforms: one operation on images --------------------------------------------------------------------------
  *
- * `images` and `out` are (count, height, width, channels) bytes; the caller owns both, and they must not overlap. Any
- * number of channels unless a function says otherwise. Results agree with Pillow's (the blur with torchvision's) to
- * one grey level; all but that blur, the noise and warps (rotations but by quarter turns, affine maps, perspectives)
- * are equal to Pillow 13's bit by bit, where Pillow has them. Errors: NF_BAD_VALUE for sizes or values out of range,
- * NF_NO_MEMORY, NF_INTERRUPTED. */
+ * `images` and `out` are (count, height, width, channels) values of the images' type; the caller owns both, and they
+ * must not overlap. Any number of channels unless a function says otherwise. Errors: NF_BAD_VALUE for sizes or values
+ * out of range, NF_NO_MEMORY, NF_INTERRUPTED.
+ *
+ * Results of bytes agree with Pillow's (the blur with torchvision's) to one grey level; all but that blur, the noise
+ * and warps (rotations but by quarter turns, affine maps, perspectives) are equal to Pillow 13's bit by bit, where
+ * Pillow has them.
+ *
+ * uint16_t and float go by torchvision's formulas for float tensors, in single precision: `white`, 65535 or 1, takes
+ * 255's place in what is said below, and no fraction is dropped; results of uint16_t are rounded and clipped to
+ * 0..65535. Results of brightness, contrast, saturation, hue, gamma, sharpness, autocontrast and noise are clamped to
+ * 0..white, others of floats are not. What only moves pixels is exact. Float pixels must be finite and at most 1e30 in
+ * size. Fills, values and thresholds are in units of the images. Functions that take uint8_t take no other type. */
 
 enum { NF_MAX_IMAGE_SIZE = 16384 }; /* of height and width that are asked for */
 enum { NF_MAX_GRID = 8 };           /* tiles along a side */
 
+/* With the number that is white: full scale, 1 for mean and std. */
+typedef enum nf_pixel_type {
+    NF_PIXEL_BYTE = 0,  /* uint8_t, 255 */
+    NF_PIXEL_SHORT = 1, /* uint16_t, 65535 */
+    NF_PIXEL_FLOAT = 2, /* float, 1 */
+} nf_pixel_type;
+
 typedef struct nf_images {
     int64_t count, height, width, channels;
+    nf_pixel_type type;
 } nf_images;
 
 typedef enum nf_interpolation { NF_BILINEAR = 0, NF_BICUBIC = 1, NF_NEAREST = 2 } nf_interpolation;
@@ -538,15 +554,15 @@ typedef struct nf_box { /* rows top .. top + height - 1, columns left .. left + 
 /* Cuts `box` out of each image and resizes it to (out_height, out_width), with the filter widened by the scale when
  * that shrinks the image (antialiasing), unless it is NF_NEAREST. out: (count, out_height, out_width, channels).
  * Source: Pillow's Resample.c, 22-bit weights. */
-nf_status nf_resized_crop(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, int64_t out_height,
+nf_status nf_resized_crop(void *out, const void *images, nf_images shape, nf_box box, int64_t out_height,
                           int64_t out_width, nf_interpolation interpolation);
 
 /* Mirrors each row; mirrors each column. */
-nf_status nf_hflip(uint8_t *out, const uint8_t *images, nf_images shape);
-nf_status nf_vflip(uint8_t *out, const uint8_t *images, nf_images shape);
+nf_status nf_hflip(void *out, const void *images, nf_images shape);
+nf_status nf_vflip(void *out, const void *images, nf_images shape);
 
 /* Cuts `box`, which lies within the image, out. out: (count, box.height, box.width, channels). */
-nf_status nf_crop(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box);
+nf_status nf_crop(void *out, const void *images, nf_images shape, nf_box box);
 
 /* What stands beyond the image: a fill, its outermost pixels, or its mirror image, with those once or twice. */
 typedef enum nf_padding_mode { NF_PAD_CONSTANT, NF_PAD_EDGE, NF_PAD_REFLECT, NF_PAD_SYMMETRIC } nf_padding_mode;
@@ -560,7 +576,7 @@ typedef struct nf_padding {
  * NF_MAX_IMAGE_SIZE. `fill`, here and below: the value of pixels that have none, one number (fill_count 1) or one for
  * each channel. */
 nf_status nf_padded_size(int64_t *height, int64_t *width, nf_images shape, nf_padding padding);
-nf_status nf_pad(uint8_t *out, const uint8_t *images, nf_images shape, nf_padding padding, const uint8_t *fill,
+nf_status nf_pad(void *out, const void *images, nf_images shape, nf_padding padding, const void *fill,
                  int64_t fill_count);
 
 /* Rotates by `angle` degrees counter-clockwise about `center` (x, y; NULL: the middle), the corner of the first pixel
@@ -574,64 +590,65 @@ nf_status nf_pad(uint8_t *out, const uint8_t *images, nf_images shape, nf_paddin
  * image. Source: Pillow's Geometry.c. */
 nf_status nf_rotated_size(int64_t *height, int64_t *width, nf_images shape, double angle, bool expands,
                           const double *center);
-nf_status nf_rotate(uint8_t *out, const uint8_t *images, nf_images shape, double angle, bool expands,
-                    const double *center, nf_interpolation interpolation, const uint8_t *fill, int64_t fill_count);
+nf_status nf_rotate(void *out, const void *images, nf_images shape, double angle, bool expands, const double *center,
+                    nf_interpolation interpolation, const void *fill, int64_t fill_count);
 
 /* Rotates by `angle` degrees clockwise, scales by `scale` (1e-6..1e6) and shears by the angles `shear` (x, y; degrees,
  * within -89.9..89.9) about `center` (x, y; NULL: the middle), then shifts by `translate` (x, y; pixels). out has the
  * shape of images. Source: torchvision's affine. */
-nf_status nf_affine(uint8_t *out, const uint8_t *images, nf_images shape, double angle, const double translate[2],
+nf_status nf_affine(void *out, const void *images, nf_images shape, double angle, const double translate[2],
                     double scale, const double shear[2], const double *center, nf_interpolation interpolation,
-                    const uint8_t *fill, int64_t fill_count);
+                    const void *fill, int64_t fill_count);
 
 /* The perspective that takes four points (x, y) of the image to four of the result, which has the shape of images. No
  * three of either four may lie on a line. Source: torchvision's perspective. */
-nf_status nf_perspective(uint8_t *out, const uint8_t *images, nf_images shape, const double startpoints[8],
-                         const double endpoints[8], nf_interpolation interpolation, const uint8_t *fill,
+nf_status nf_perspective(void *out, const void *images, nf_images shape, const double startpoints[8],
+                         const double endpoints[8], nf_interpolation interpolation, const void *fill,
                          int64_t fill_count);
 
 /* Gives all pixels of `box`, which lies within the image and may be empty, one value. */
-nf_status nf_erase(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, const uint8_t *value,
-                   int64_t value_count);
+nf_status nf_erase(void *out, const void *images, nf_images shape, nf_box box, const void *value, int64_t value_count);
 
 /* out = clip(factor x); factor >= 0. 0 gives black, 1 the image. */
-nf_status nf_adjust_brightness(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+nf_status nf_adjust_brightness(void *out, const void *images, nf_images shape, double factor);
 
 /* out = clip(m + factor (x - m)) with m the rounded mean of the image's luma (of all its values unless it has three
  * channels); factor >= 0. */
-nf_status nf_adjust_contrast(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+nf_status nf_adjust_contrast(void *out, const void *images, nf_images shape, double factor);
 
 /* out = clip(g + factor (x - g)) with g the pixel's luma; factor >= 0. Three channels, or one, which is copied. */
-nf_status nf_adjust_saturation(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+nf_status nf_adjust_saturation(void *out, const void *images, nf_images shape, double factor);
 
 /* Shifts the hue by `factor` turns, -0.5..0.5, through 8-bit HSV. Three channels, or one, which is copied. */
-nf_status nf_adjust_hue(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+nf_status nf_adjust_hue(void *out, const void *images, nf_images shape, double factor);
 
-/* Luma (19595 r + 38470 g + 7471 b + 2^15) >> 16, written to each of out_channels (1 or 3) channels. out: (count,
- * height, width, out_channels). Three channels, or one, which is copied. */
-nf_status nf_rgb_to_grayscale(uint8_t *out, const uint8_t *images, nf_images shape, int64_t out_channels);
+/* Luma (19595 r + 38470 g + 7471 b + 2^15) >> 16 (0.299 r + 0.587 g + 0.114 b of the other types), written to each of
+ * out_channels (1 or 3) channels. out: (count, height, width, out_channels). Three channels, or one, which is copied.
+ */
+nf_status nf_rgb_to_grayscale(void *out, const void *images, nf_images shape, int64_t out_channels);
 
 /* Gaussian filter of kernel_height x kernel_width weights exp(-d^2 / (2 sigma^2)), normalised, borders reflected
  * (without repeating the edge). Kernel sizes odd and >= 1, half of them below the image's size; sigmas > 0. */
-nf_status nf_gaussian_blur(uint8_t *out, const uint8_t *images, nf_images shape, int64_t kernel_height,
-                           int64_t kernel_width, double sigma_y, double sigma_x);
+nf_status nf_gaussian_blur(void *out, const void *images, nf_images shape, int64_t kernel_height, int64_t kernel_width,
+                           double sigma_y, double sigma_x);
 
-/* out = 255 - x where x >= threshold, else x; threshold in 0..256. Source: Pillow, ImageOps.solarize. */
-nf_status nf_solarize(uint8_t *out, const uint8_t *images, nf_images shape, double threshold);
+/* out = 255 - x where x >= threshold, else x; threshold in 0..256 (0..65536; finite). Source: Pillow,
+ * ImageOps.solarize. */
+nf_status nf_solarize(void *out, const void *images, nf_images shape, double threshold);
 
 /* out = x with its lower 8 - bits bits cleared; bits in 0..8. Source: Pillow, ImageOps.posterize. */
 nf_status nf_posterize(uint8_t *out, const uint8_t *images, nf_images shape, int64_t bits);
 
 /* out = 255 - x. */
-nf_status nf_invert(uint8_t *out, const uint8_t *images, nf_images shape);
+nf_status nf_invert(void *out, const void *images, nf_images shape);
 
-/* out = clip(255.999 gain (x / 255)^gamma), fraction dropped; gamma >= 0, gain in 0..1e6. Source: torchvision,
- * adjust_gamma. */
-nf_status nf_adjust_gamma(uint8_t *out, const uint8_t *images, nf_images shape, double gamma, double gain);
+/* out = clip(255.999 gain (x / 255)^gamma), fraction dropped (of the other types: clip(white gain (x / white)^gamma),
+ * x < 0 as 0); gamma >= 0, gain in 0..1e6. Source: torchvision, adjust_gamma. */
+nf_status nf_adjust_gamma(void *out, const void *images, nf_images shape, double gamma, double gain);
 
 /* out = 255 (x - low) / (high - low), fraction dropped, with low and high the least and the largest value of the
  * channel; channels of one value stay as they are. Source: Pillow, ImageOps.autocontrast. */
-nf_status nf_autocontrast(uint8_t *out, const uint8_t *images, nf_images shape);
+nf_status nf_autocontrast(void *out, const void *images, nf_images shape);
 
 /* Equalises the histogram of each channel: out = (step / 2 + count of values below x) / step in whole numbers, with
  * step = (count of all values but the largest that occurs) / 255; channels with step 0 stay as they are. Source:
@@ -640,7 +657,7 @@ nf_status nf_equalize(uint8_t *out, const uint8_t *images, nf_images shape);
 
 /* out = clip(s + factor (x - s)) with s the weighted mean of 3 x 3 pixels (x five times, its neighbours once), rounded;
  * factor >= 0. Pixels at the border stay as they are. Source: Pillow, ImageEnhance.Sharpness. */
-nf_status nf_adjust_sharpness(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+nf_status nf_adjust_sharpness(void *out, const void *images, nf_images shape, double factor);
 
 /* The mean over boxes of 2 radius + 1 pixels, first along rows, then along columns, rounded each time: the pixels at
  * most floor(radius) away, and the fraction of the radius of the next ones. Beyond the borders the last pixel goes on.
@@ -657,20 +674,20 @@ nf_status nf_pillow_gaussian_blur(uint8_t *out, const uint8_t *images, nf_images
  * words w0..w3 of the Philox counter (16 floor(i / 64) + i % 16, c, index + n), and q = i / 16 % 4, it is the q % 2-th
  * of the pair that Box and Muller's method makes of w(q - q % 2) and the word after it: radius sqrt(-2 ln((w / 2^8 + 1)
  * / 2^24)); angle pi / 2 ((w / 2^8) / 2^24 - 1/2 + w % 4) (divisions by 2^8 in whole numbers). */
-nf_status nf_gaussian_noise(uint8_t *out, const uint8_t *images, nf_images shape, double mean, double sigma,
-                            uint64_t seed, uint64_t index);
+nf_status nf_gaussian_noise(void *out, const void *images, nf_images shape, double mean, double sigma, uint64_t seed,
+                            uint64_t index);
 
-/* Fills the box of `height` x `width` pixels around pixel (y, x), as far as it lies in the image, with `fill` (0..255):
- * rows y - height / 2 to y - height / 2 + height - 1, columns likewise. Sizes in 1..NF_MAX_IMAGE_SIZE. */
-nf_status nf_cutout(uint8_t *out, const uint8_t *images, nf_images shape, int64_t y, int64_t x, int64_t height,
-                    int64_t width, int64_t fill);
+/* Fills the box of `height` x `width` pixels around pixel (y, x), as far as it lies in the image: rows y - height / 2
+ * to y - height / 2 + height - 1, columns likewise. Sizes in 1..NF_MAX_IMAGE_SIZE. */
+nf_status nf_cutout(void *out, const void *images, nf_images shape, int64_t y, int64_t x, int64_t height, int64_t width,
+                    const void *fill, int64_t fill_count);
 
 /* Cuts the images into grid x grid equal tiles, numbered row by row; the k-th tile of the result is tile order[k].
  * grid in 1..NF_MAX_GRID, a divisor of height and width; order (grid * grid): a permutation. */
-nf_status nf_jigsaw(uint8_t *out, const uint8_t *images, nf_images shape, const uint8_t *order, int64_t grid);
+nf_status nf_jigsaw(void *out, const void *images, nf_images shape, const uint8_t *order, int64_t grid);
 
 /* out = (x / 255 - mean[c]) / std[c]; out, as float32, has the shape of images; mean, std: (channels); std > 0. */
-nf_status nf_normalize(float *out, const uint8_t *images, nf_images shape, const double *mean, const double *std);
+nf_status nf_normalize(float *out, const void *images, nf_images shape, const double *mean, const double *std);
 
 /* ---- Transforms: recipes ------------------------------------------------------------------------------------------
  *
@@ -828,12 +845,6 @@ typedef struct nf_jigsaw_draw {
     uint8_t applied, unused[7];
 } nf_jigsaw_draw;
 
-/* Of the images that a recipe works on; with the number that is 1 for mean and std. */
-typedef enum nf_pixel_type {
-    NF_PIXEL_BYTE = 0,  /* uint8_t, 255 */
-    NF_PIXEL_SHORT = 1, /* uint16_t, 65535 */
-    NF_PIXEL_FLOAT = 2, /* float, 1 */
-} nf_pixel_type;
 typedef struct nf_rotation_draw {
     double angle; /* degrees, counter-clockwise */
 } nf_rotation_draw;

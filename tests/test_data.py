@@ -312,7 +312,7 @@ def test_npy_dataset(tmp_path):
     with pytest.raises(ValueError, match=r"pictures.npy: labels must have shape \(12,\)"):
         nf.data.load(f"npy:{tmp_path / 'pictures.npy'}")
     np.save(tmp_path / "floats.npy", IMAGES / 255)
-    with pytest.raises(ValueError, match=r"floats.npy: images must be uint8, got float64"):
+    with pytest.raises(ValueError, match=r"floats.npy: images must be uint8, uint16 or float32, got float64"):
         nf.data.load(f"npy:{tmp_path / 'floats.npy'}")
 
 
@@ -411,7 +411,7 @@ def test_digits():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((IMAGES / 255,), TypeError, "images must be uint8, got float64"),
+        ((IMAGES / 255,), TypeError, "images must be uint8, uint16 or float32, got float64"),
         ((IMAGES[0],), ValueError, r"images must be \(N, H, W, C\)"),
         ((IMAGES[:0],), ValueError, "images must be"),
         ((IMAGES[:4],), ValueError, "images must be at least 5"),

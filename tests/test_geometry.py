@@ -437,7 +437,7 @@ def points(**changes):
         (lambda: T.crop(IMAGE, 0, 0, 0, 2), ValueError, "crop box"),
         (lambda: T.crop(IMAGE, 2**31 - 1, 2**31 - 1, 2**31 - 1, 1), ValueError, "crop box"),
         (lambda: T.crop(IMAGE, 0, 0, 2.0, 2), TypeError, "height must be an integer"),
-        (lambda: T.crop(IMAGE.astype(float), 0, 0, 2, 2), TypeError, "image must be uint8"),
+        (lambda: T.crop(IMAGE.astype(float), 0, 0, 2, 2), TypeError, "image must be uint8, uint16 or float32"),
         (lambda: T.center_crop(IMAGE, 9), ValueError, "size must be within the image's 8 x 9"),
         (lambda: T.center_crop(IMAGE, (0, 3)), ValueError, "crop box"),
         (lambda: T.pad(IMAGE, -1), ValueError, "padding must be in 0..16384"),

@@ -175,7 +175,7 @@ def test_transform_does_not_depend_on_batches():
     assert method.transform(IMAGES[:0], AUGMENT).shape == (0, 8)
     assert method.embed(IMAGES, AUGMENT).shape == (40, 6)
     for images, error, message in (
-        (IMAGES / 255, TypeError, "images must be uint8, got float64"),
+        (IMAGES / 255, TypeError, "images must be uint8, uint16 or float32, got float64"),
         (IMAGES[..., 0], ValueError, r"images must be \(N, H, W, 1\)"),
         (np.repeat(IMAGES, 3, axis=3), ValueError, r"images must be \(N, H, W, 1\), got shape \(40, 8, 8, 3\)"),
     ):
@@ -566,7 +566,7 @@ def test_maps_of_few_or_equal_features(tmp_path, rows):
 def test_views_of_colour_images_of_another_size():
     images = np.random.default_rng(0).integers(0, 256, (3, 20, 13, 3), dtype=np.uint8)
     nf.plot.views(images, nf.transforms.SimCLR(8), count=5)
-    with pytest.raises(ValueError, match="images must be uint8"):
+    with pytest.raises(ValueError, match="images must be uint8, uint16 or float32"):
         nf.plot.views(images / 255, nf.transforms.SimCLR(8))
 
 

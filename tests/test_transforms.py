@@ -202,8 +202,12 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: T.hflip(IMAGE.astype(np.float32)), TypeError, "image must be uint8, got dtype float32"),
-        (lambda: T.hflip(IMAGE.astype(np.uint16)), TypeError, "uint8"),
+        (
+            lambda: T.hflip(IMAGE.astype(np.float64)),
+            TypeError,
+            "image must be uint8, uint16 or float32, got dtype float64",
+        ),
+        (lambda: T.hflip(IMAGE.astype(np.int16)), TypeError, "uint8"),
         (lambda: T.hflip(IMAGE.astype(np.int8)), TypeError, "uint8"),
         (lambda: T.hflip(None), TypeError, "uint8"),
         (lambda: T.hflip("text"), TypeError, "uint8"),

@@ -1,12 +1,6 @@
 /* Operations that move pixels: crops, padding, flips and warps. */
 #include "images.h"
 
-/* The value of pixels that have none: one number for all channels, or one for each. */
-static bool read_fill(nf_image_call *call, PyObject *object) {
-    call->fill = nf_input(object, "fill", NPY_UINT8, 1, 1);
-    return call->fill != NULL;
-}
-
 /* Other numbers: `count` of them, or none if that is allowed. */
 static bool read_numbers(nf_image_call *call, PyObject *object, const char *name, npy_intp count, bool optional) {
     call->numbers = nf_input(object, name, NPY_FLOAT64, 1, 1);
@@ -24,7 +18,7 @@ static const double *numbers_of(const nf_image_call *call) {
 }
 
 static bool start(nf_image_call *call, int64_t height, int64_t width) {
-    return nf_start_call(call, height, width, call->shape.channels, NPY_UINT8);
+    return nf_start_call(call, height, width, call->shape.channels);
 }
 
 static PyObject *vflip(PyObject *module, PyObject *object) {
@@ -58,7 +52,7 @@ static PyObject *pad(PyObject *module, PyObject *arguments) {
     nf_image_call call;
     if (!PyArg_ParseTuple(arguments, "OiiiiiO", &object, &left, &top, &right, &bottom, &mode, &fill))
         return NULL;
-    if (!nf_read_images(&call, object, 2) || !read_fill(&call, fill))
+    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill))
         return nf_drop_call(&call);
     nf_padding padding = {left, top, right, bottom, (nf_padding_mode)mode};
     int64_t height, width;
@@ -80,7 +74,8 @@ static PyObject *rotate(PyObject *module, PyObject *arguments) {
     nf_image_call call;
     if (!PyArg_ParseTuple(arguments, "OdpOiO", &object, &angle, &expands, &center, &interpolation, &fill))
         return NULL;
-    if (!nf_read_images(&call, object, 2) || !read_fill(&call, fill) || !read_numbers(&call, center, "center", 2, true))
+    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill) ||
+        !read_numbers(&call, center, "center", 2, true))
         return nf_drop_call(&call);
     int64_t height, width;
     nf_status status = nf_rotated_size(&height, &width, call.shape, angle, expands, numbers_of(&call));
@@ -103,7 +98,7 @@ static PyObject *affine(PyObject *module, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "OddddddOiO", &object, &angle, translate, translate + 1, &scale, shear, shear + 1,
                           &center, &interpolation, &fill))
         return NULL;
-    if (!nf_read_images(&call, object, 2) || !read_fill(&call, fill) ||
+    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill) ||
         !read_numbers(&call, center, "center", 2, true) || !start(&call, call.shape.height, call.shape.width))
         return nf_drop_call(&call);
     nf_status status = nf_affine(call.to, call.from, call.shape, angle, translate, scale, shear, numbers_of(&call),
@@ -119,7 +114,7 @@ static PyObject *perspective(PyObject *module, PyObject *arguments) {
     nf_image_call call;
     if (!PyArg_ParseTuple(arguments, "OOiO", &object, &points, &interpolation, &fill))
         return NULL;
-    if (!nf_read_images(&call, object, 2) || !read_fill(&call, fill) ||
+    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill) ||
         !read_numbers(&call, points, "points", 16, false) || !start(&call, call.shape.height, call.shape.width))
         return nf_drop_call(&call);
     const double *p = numbers_of(&call);
@@ -136,7 +131,7 @@ static PyObject *erase(PyObject *module, PyObject *arguments) {
     nf_image_call call;
     if (!PyArg_ParseTuple(arguments, "OiiiiO", &object, &box.top, &box.left, &box.height, &box.width, &value))
         return NULL;
-    if (!nf_read_images(&call, object, 2) || !read_fill(&call, value) ||
+    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, value) ||
         !start(&call, call.shape.height, call.shape.width))
         return nf_drop_call(&call);
     nf_status status =

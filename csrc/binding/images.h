@@ -7,8 +7,10 @@
 /* Py_XDECREF of any object. */
 void nf_release(void *object);
 
-/* `object` as contiguous uint8 images (H, W), (H, W, C) or (N, H, W, C), a new reference. */
-PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *shape, int min_ndim, int max_ndim);
+/* `object` as contiguous images (H, W), (H, W, C) or (N, H, W, C) of uint8, or uint16 or float32 unless `only_bytes`, a
+ * new reference. */
+PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *shape, int min_ndim, int max_ndim,
+                               bool only_bytes);
 
 /* A new array like `images`, of another shape; `shape.count` only matters if they are a batch. */
 PyArrayObject *nf_new_images(PyArrayObject *images, nf_images shape, int type);
@@ -17,18 +19,27 @@ PyArrayObject *nf_new_images(PyArrayObject *images, nf_images shape, int type);
 typedef struct nf_image_call {
     PyArrayObject *images, *out, *fill, *numbers;
     nf_images shape; /* of the images */
-    const uint8_t *from;
+    const void *from;
     void *to;
 } nf_image_call;
+
+/* NumPy's type of pixels. */
+int nf_numpy_type(nf_pixel_type type);
 
 /* Reads the images; false with an exception. The call is to be ended or dropped in any case. */
 bool nf_read_images(nf_image_call *call, PyObject *object, int min_ndim);
 
-/* Makes the result and lets go of the GIL; false with an exception. */
-bool nf_start_call(nf_image_call *call, int64_t height, int64_t width, int64_t channels, int type);
+/* Makes the result, of the images' type unless said otherwise, and lets go of the GIL; false with an exception. */
+bool nf_start_call(nf_image_call *call, int64_t height, int64_t width, int64_t channels);
+bool nf_start_typed_call(nf_image_call *call, int64_t height, int64_t width, int64_t channels, int type);
 
 /* Both, for results like the images; after a failure, nothing is left to drop. */
 bool nf_start_alike(nf_image_call *call, PyObject *object);
+bool nf_start_bytes_alike(nf_image_call *call, PyObject *object); /* of bytes only */
+
+/* The value of pixels that have none: one number for all channels or one for each, of the images' type; false with an
+ * exception. */
+bool nf_read_fill(nf_image_call *call, PyObject *object);
 
 /* After nf_start_call: takes the GIL again, and returns the result or raises. */
 PyObject *nf_end_call(nf_image_call *call, nf_status status);

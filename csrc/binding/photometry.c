@@ -27,7 +27,7 @@ static PyObject *posterize(PyObject *module, PyObject *arguments) {
     PyObject *image;
     int bits;
     nf_image_call call;
-    if (!PyArg_ParseTuple(arguments, "Oi", &image, &bits) || !nf_start_alike(&call, image))
+    if (!PyArg_ParseTuple(arguments, "Oi", &image, &bits) || !nf_start_bytes_alike(&call, image))
         return NULL;
     return nf_end_call(&call, nf_posterize(call.to, call.from, call.shape, bits));
 }
@@ -47,7 +47,7 @@ static PyObject *autocontrast(PyObject *module, PyObject *image) {
 static PyObject *equalize(PyObject *module, PyObject *image) {
     (void)module;
     nf_image_call call;
-    return nf_start_alike(&call, image) ? nf_end_call(&call, nf_equalize(call.to, call.from, call.shape)) : NULL;
+    return nf_start_bytes_alike(&call, image) ? nf_end_call(&call, nf_equalize(call.to, call.from, call.shape)) : NULL;
 }
 
 static PyObject *adjust_sharpness(PyObject *module, PyObject *arguments) {
@@ -65,7 +65,7 @@ static PyObject *box_blur(PyObject *module, PyObject *arguments) {
     PyObject *image;
     double radius_y, radius_x;
     nf_image_call call;
-    if (!PyArg_ParseTuple(arguments, "Odd", &image, &radius_y, &radius_x) || !nf_start_alike(&call, image))
+    if (!PyArg_ParseTuple(arguments, "Odd", &image, &radius_y, &radius_x) || !nf_start_bytes_alike(&call, image))
         return NULL;
     return nf_end_call(&call, nf_box_blur(call.to, call.from, call.shape, radius_y, radius_x));
 }
@@ -75,7 +75,7 @@ static PyObject *pillow_gaussian_blur(PyObject *module, PyObject *arguments) {
     PyObject *image;
     double radius_y, radius_x;
     nf_image_call call;
-    if (!PyArg_ParseTuple(arguments, "Odd", &image, &radius_y, &radius_x) || !nf_start_alike(&call, image))
+    if (!PyArg_ParseTuple(arguments, "Odd", &image, &radius_y, &radius_x) || !nf_start_bytes_alike(&call, image))
         return NULL;
     return nf_end_call(&call, nf_pillow_gaussian_blur(call.to, call.from, call.shape, radius_y, radius_x));
 }
@@ -93,12 +93,16 @@ static PyObject *gaussian_noise(PyObject *module, PyObject *arguments) {
 
 static PyObject *cutout(PyObject *module, PyObject *arguments) {
     (void)module;
-    PyObject *image;
-    int y, x, height, width, fill;
+    PyObject *image, *fill;
+    int y, x, height, width;
     nf_image_call call;
-    if (!PyArg_ParseTuple(arguments, "Oiiiii", &image, &y, &x, &height, &width, &fill) || !nf_start_alike(&call, image))
+    if (!PyArg_ParseTuple(arguments, "OiiiiO", &image, &y, &x, &height, &width, &fill))
         return NULL;
-    return nf_end_call(&call, nf_cutout(call.to, call.from, call.shape, y, x, height, width, fill));
+    if (!nf_read_images(&call, image, 2) || !nf_read_fill(&call, fill) ||
+        !nf_start_call(&call, call.shape.height, call.shape.width, call.shape.channels))
+        return nf_drop_call(&call);
+    return nf_end_call(&call, nf_cutout(call.to, call.from, call.shape, y, x, height, width, PyArray_DATA(call.fill),
+                                        PyArray_DIM(call.fill, 0)));
 }
 
 /* `order` as bytes; what does not fit in one becomes 255, which no grid accepts. */

@@ -206,23 +206,16 @@ static bool has_contiguous_images(PyObject *object) {
 /* `object` as contiguous images of one of the three types, a new reference; `type`: -1, or the type that it must have.
  */
 static PyArrayObject *any_images(PyObject *object, const char *name, int *type, nf_images *shape, int ndim) {
-    int own = PyArray_Check(object) ? PyArray_TYPE((PyArrayObject *)object) : NPY_UINT8;
-    if (own != NPY_UINT16 && own != NPY_FLOAT32)
-        own = NPY_UINT8;
+    PyArrayObject *images = nf_images_input(object, name, shape, ndim == 4 ? 4 : 2, ndim, false);
+    if (!images)
+        return NULL;
+    int own = nf_numpy_type(shape->type);
     if (*type >= 0 && own != *type) {
         PyErr_SetString(PyExc_TypeError, "images must have the same dtype");
+        Py_DECREF(images);
         return NULL;
     }
     *type = own;
-    if (own == NPY_UINT8)
-        return nf_images_input(object, name, shape, ndim == 4 ? 4 : 2, ndim);
-    PyArrayObject *images = nf_input(object, name, own, ndim == 4 ? 4 : 2, ndim);
-    if (images) {
-        const npy_intp *dims = PyArray_DIMS(images);
-        int own_ndim = PyArray_NDIM(images);
-        *shape = own_ndim == 4 ? (nf_images){dims[0], dims[1], dims[2], dims[3]}
-                               : (nf_images){1, dims[0], dims[1], own_ndim == 3 ? dims[2] : 1};
-    }
     return images;
 }
 
@@ -232,7 +225,10 @@ static bool read_image_array(image_list *list, PyObject *object) {
     bool known = list->type == NPY_UINT8 || list->type == NPY_UINT16 || list->type == NPY_FLOAT32;
     if (known && has_contiguous_images(object)) {
         PyArrayObject *array = (PyArrayObject *)object;
-        shape = (nf_images){PyArray_DIM(array, 0), PyArray_DIM(array, 1), PyArray_DIM(array, 2), PyArray_DIM(array, 3)};
+        shape = (nf_images){.count = PyArray_DIM(array, 0),
+                            .height = PyArray_DIM(array, 1),
+                            .width = PyArray_DIM(array, 2),
+                            .channels = PyArray_DIM(array, 3)};
         Py_INCREF(object);
         list->owner = object;
     } else {

@@ -1,31 +1,37 @@
-/* Crops, flips, colour and blur, and what all operations on images share. Images are uint8, exactly: other types are
- * errors, not casts. */
+/* Crops, flips, colour and blur, and what all operations on images share. Images are uint8, uint16 or float32, exactly:
+ * other types are errors, not casts. */
 #include "images.h"
 
 void nf_release(void *object) {
     Py_XDECREF((PyObject *)object);
 }
 
-PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *shape, int min_ndim, int max_ndim) {
+int nf_numpy_type(nf_pixel_type type) {
+    return type == NF_PIXEL_FLOAT ? NPY_FLOAT32 : type == NF_PIXEL_SHORT ? NPY_UINT16 : NPY_UINT8;
+}
+
+PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *shape, int min_ndim, int max_ndim,
+                               bool only_bytes) {
     PyArrayObject *array = (PyArrayObject *)PyArray_FROM_O(object);
     if (!array)
         return NULL;
-    if (PyArray_TYPE(array) != NPY_UINT8) {
-        PyErr_Format(PyExc_TypeError, "%s must be uint8, got dtype %S", name, (PyObject *)PyArray_DESCR(array));
+    int type = PyArray_TYPE(array);
+    if (type != NPY_UINT8 && (only_bytes || (type != NPY_UINT16 && type != NPY_FLOAT32))) {
+        PyErr_Format(PyExc_TypeError, "%s must be %s, got dtype %S", name,
+                     only_bytes ? "uint8" : "uint8, uint16 or float32", (PyObject *)PyArray_DESCR(array));
         Py_DECREF(array);
         return NULL;
     }
-    PyArrayObject *images = nf_input((PyObject *)array, name, NPY_UINT8, min_ndim, max_ndim);
+    PyArrayObject *images = nf_input((PyObject *)array, name, type, min_ndim, max_ndim);
     Py_DECREF(array);
     if (!images)
         return NULL;
     int ndim = PyArray_NDIM(images);
     const npy_intp *dims = PyArray_DIMS(images);
-    *shape = (nf_images){1, dims[0], dims[1], 1};
-    if (ndim == 3)
-        shape->channels = dims[2];
+    *shape = (nf_images){.count = 1, .height = dims[0], .width = dims[1], .channels = ndim == 3 ? dims[2] : 1};
     if (ndim == 4)
-        *shape = (nf_images){dims[0], dims[1], dims[2], dims[3]};
+        *shape = (nf_images){.count = dims[0], .height = dims[1], .width = dims[2], .channels = dims[3]};
+    shape->type = type == NPY_FLOAT32 ? NF_PIXEL_FLOAT : type == NPY_UINT16 ? NF_PIXEL_SHORT : NF_PIXEL_BYTE;
     return images;
 }
 
@@ -35,14 +41,28 @@ PyArrayObject *nf_new_images(PyArrayObject *images, nf_images shape, int type) {
     return nf_new_array(ndim, ndim == 4 ? dims : dims + 1, type);
 }
 
-bool nf_read_images(nf_image_call *call, PyObject *object, int min_ndim) {
+static bool read_images(nf_image_call *call, PyObject *object, int min_ndim, bool only_bytes) {
     *call = (nf_image_call){0};
-    call->images = nf_images_input(object, "image", &call->shape, min_ndim, 4);
+    call->images = nf_images_input(object, "image", &call->shape, min_ndim, 4, only_bytes);
     return call->images != NULL;
 }
 
-bool nf_start_call(nf_image_call *call, int64_t height, int64_t width, int64_t channels, int type) {
-    call->out = nf_new_images(call->images, (nf_images){call->shape.count, height, width, channels}, type);
+bool nf_read_images(nf_image_call *call, PyObject *object, int min_ndim) {
+    return read_images(call, object, min_ndim, false);
+}
+
+bool nf_read_fill(nf_image_call *call, PyObject *object) {
+    call->fill = nf_input(object, "fill", nf_numpy_type(call->shape.type), 1, 1);
+    return call->fill != NULL;
+}
+
+bool nf_start_call(nf_image_call *call, int64_t height, int64_t width, int64_t channels) {
+    return nf_start_typed_call(call, height, width, channels, nf_numpy_type(call->shape.type));
+}
+
+bool nf_start_typed_call(nf_image_call *call, int64_t height, int64_t width, int64_t channels, int type) {
+    nf_images shape = {.count = call->shape.count, .height = height, .width = width, .channels = channels};
+    call->out = nf_new_images(call->images, shape, type);
     if (!call->out)
         return false;
     call->from = PyArray_DATA(call->images);
@@ -51,12 +71,20 @@ bool nf_start_call(nf_image_call *call, int64_t height, int64_t width, int64_t c
     return true;
 }
 
-bool nf_start_alike(nf_image_call *call, PyObject *object) {
-    if (nf_read_images(call, object, 2) &&
-        nf_start_call(call, call->shape.height, call->shape.width, call->shape.channels, NPY_UINT8))
+static bool start_alike(nf_image_call *call, PyObject *object, bool only_bytes) {
+    if (read_images(call, object, 2, only_bytes) &&
+        nf_start_call(call, call->shape.height, call->shape.width, call->shape.channels))
         return true;
     nf_drop_call(call);
     return false;
+}
+
+bool nf_start_alike(nf_image_call *call, PyObject *object) {
+    return start_alike(call, object, false);
+}
+
+bool nf_start_bytes_alike(nf_image_call *call, PyObject *object) {
+    return start_alike(call, object, true);
 }
 
 PyObject *nf_drop_call(nf_image_call *call) {
@@ -95,7 +123,7 @@ static PyObject *resized_crop(PyObject *module, PyObject *arguments) {
         PyErr_Format(PyExc_ValueError, "size must be in 1..%d, got (%d, %d)", NF_MAX_IMAGE_SIZE, height, width);
         return nf_drop_call(&call);
     }
-    if (!nf_start_call(&call, height, width, call.shape.channels, NPY_UINT8))
+    if (!nf_start_call(&call, height, width, call.shape.channels))
         return nf_drop_call(&call);
     return nf_end_call(
         &call, nf_resized_crop(call.to, call.from, call.shape, box, height, width, (nf_interpolation)interpolation));
@@ -107,7 +135,7 @@ static PyObject *hflip(PyObject *module, PyObject *image) {
     return nf_start_alike(&call, image) ? nf_end_call(&call, nf_hflip(call.to, call.from, call.shape)) : NULL;
 }
 
-typedef nf_status (*adjustment)(uint8_t *out, const uint8_t *images, nf_images shape, double factor);
+typedef nf_status (*adjustment)(void *out, const void *images, nf_images shape, double factor);
 
 static PyObject *adjust(PyObject *arguments, adjustment operation) {
     PyObject *image;
@@ -147,8 +175,7 @@ static PyObject *rgb_to_grayscale(PyObject *module, PyObject *arguments) {
         return NULL;
     if (channels != 1 && channels != 3)
         return PyErr_Format(PyExc_ValueError, "channels must be 1 or 3, got %d", channels);
-    if (!nf_read_images(&call, image, 3) ||
-        !nf_start_call(&call, call.shape.height, call.shape.width, channels, NPY_UINT8))
+    if (!nf_read_images(&call, image, 3) || !nf_start_call(&call, call.shape.height, call.shape.width, channels))
         return nf_drop_call(&call);
     return nf_end_call(&call, nf_rgb_to_grayscale(call.to, call.from, call.shape, channels));
 }
@@ -185,7 +212,7 @@ static PyObject *normalize(PyObject *module, PyObject *arguments) {
         return NULL;
     if (nf_read_images(&call, image, 2) && (mean = nf_channel_input(mean_object, "mean", call.shape.channels)) &&
         (std = nf_channel_input(std_object, "std", call.shape.channels)) &&
-        nf_start_call(&call, call.shape.height, call.shape.width, call.shape.channels, NPY_FLOAT32))
+        nf_start_typed_call(&call, call.shape.height, call.shape.width, call.shape.channels, NPY_FLOAT32))
         result =
             nf_end_call(&call, nf_normalize(call.to, call.from, call.shape, PyArray_DATA(mean), PyArray_DATA(std)));
     else

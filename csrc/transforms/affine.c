@@ -37,9 +37,9 @@ static nf_status check_arguments(const nf_affine_draw *a) {
 
 /* ---- On a batch ---- */
 
-nf_status nf_affine(uint8_t *out, const uint8_t *images, nf_images shape, double angle, const double translate[2],
+nf_status nf_affine(void *out, const void *images, nf_images shape, double angle, const double translate[2],
                     double scale, const double shear[2], const double *center, nf_interpolation interpolation,
-                    const uint8_t *fill, int64_t fill_count) {
+                    const void *fill, int64_t fill_count) {
     nf_affine_draw a = {.angle = angle,
                         .scale = scale,
                         .shear_x = shear[0],
@@ -50,8 +50,8 @@ nf_status nf_affine(uint8_t *out, const uint8_t *images, nf_images shape, double
     NF_TRY(nf_check_center(center));
     nf_map map = inverse_map(&a, center ? center[0] : (double)shape.width * 0.5,
                              center ? center[1] : (double)shape.height * 0.5);
-    return nf_warp_images(out, (nf_extent){shape.height, shape.width}, images, shape, map, interpolation,
-                          (nf_fill){fill, fill_count});
+    return nf_warp_images(out, (nf_extent){shape.height, shape.width}, images, shape, map, interpolation, fill,
+                          fill_count);
 }
 
 /* ---- In a recipe ---- */
@@ -107,7 +107,7 @@ nf_map nf_affine_map(const nf_affine_draw *a, nf_extent in) {
 static void apply(nf_view *view, const nf_transform *transform, const void *record) {
     nf_extent size = {view->height, view->width};
     nf_view_warp(view, size, nf_affine_map(record, size), transform->affine.interpolation,
-                 (nf_fill){transform->affine.fill.values, transform->affine.fill.count});
+                 nf_fill_of(transform->affine.fill.values, transform->affine.fill.count, NF_PIXEL_BYTE));
 }
 
 const nf_transform_type nf_affine_type = {.draw_size = sizeof(nf_affine_draw),

@@ -1,6 +1,7 @@
 /* Autocontrast: stretches the values of each channel to 0..255. Source: Pillow, ImageOps.autocontrast; torchvision,
  * RandomAutocontrast. */
 #include "bytes.h"
+#include "deep.h"
 #include "transform.h"
 
 static bool make_table(uint8_t table[256], const uint8_t *plane, size_t n) {
@@ -21,7 +22,14 @@ static void autocontrast_one(nf_view *view, const void *arguments) {
     nf_view_map_channels(view, make_table);
 }
 
-nf_status nf_autocontrast(uint8_t *out, const uint8_t *images, nf_images shape) {
+static void deep_autocontrast_one(nf_deep_view *view, const void *arguments) {
+    (void)arguments;
+    nf_deep_view_autocontrast(view);
+}
+
+nf_status nf_autocontrast(void *out, const void *images, nf_images shape) {
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_map_alike(out, images, shape, 0, deep_autocontrast_one, NULL);
     return nf_map_images(out, (size_t)(shape.height * shape.width * shape.channels), images, shape,
                          (nf_extent){shape.height, shape.width}, 0, autocontrast_one, NULL);
 }

@@ -1,5 +1,6 @@
 /* Gaussian blur: a separable kernel with reflected borders, rounded once at the end. Source: torchvision,
  * gaussian_blur. */
+#include "deep.h"
 #include "transform.h"
 
 #include "../core/integers.h"
@@ -113,8 +114,13 @@ static void blur_one(nf_view *view, const void *arguments) {
     blur(view, *(const blur_arguments *)arguments);
 }
 
-nf_status nf_gaussian_blur(uint8_t *out, const uint8_t *images, nf_images shape, int64_t kernel_height,
-                           int64_t kernel_width, double sigma_y, double sigma_x) {
+static void deep_blur_one(nf_deep_view *view, const void *arguments) {
+    const blur_arguments *blur = arguments;
+    nf_deep_view_blur(view, blur->kernel_height, blur->kernel_width, blur->sigma_y, blur->sigma_x);
+}
+
+nf_status nf_gaussian_blur(void *out, const void *images, nf_images shape, int64_t kernel_height, int64_t kernel_width,
+                           double sigma_y, double sigma_x) {
     nf_extent size = {shape.height, shape.width};
     NF_TRY(check_kernel(kernel_height));
     NF_TRY(check_kernel(kernel_width));
@@ -122,6 +128,10 @@ nf_status nf_gaussian_blur(uint8_t *out, const uint8_t *images, nf_images shape,
     NF_TRY(check_sigma(sigma_x));
     NF_TRY(check_fit(kernel_height, kernel_width, size));
     blur_arguments arguments = {kernel_height, kernel_width, sigma_y, sigma_x};
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_map_alike(out, images, shape,
+                                 nf_deep_blur_size(size, shape.channels, kernel_height, kernel_width), deep_blur_one,
+                                 &arguments);
     return nf_map_images(out, (size_t)(shape.height * shape.width * shape.channels), images, shape, size,
                          blur_scratch_size(size, kernel_height, kernel_width), blur_one, &arguments);
 }

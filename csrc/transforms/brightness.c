@@ -1,5 +1,6 @@
 /* Brightness: a blend with black. Source: Pillow, ImageEnhance.Brightness. */
 #include "bytes.h"
+#include "deep.h"
 #include "transform.h"
 
 nf_status nf_check_factor(double factor, const char *name) {
@@ -24,8 +25,10 @@ static void brightness_one(nf_view *view, const void *factor) {
     nf_view_brightness(view, *(const double *)factor);
 }
 
-nf_status nf_adjust_brightness(uint8_t *out, const uint8_t *images, nf_images shape, double factor) {
+nf_status nf_adjust_brightness(void *out, const void *images, nf_images shape, double factor) {
     NF_TRY(nf_check_factor(factor, "factor"));
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_adjust(out, images, shape, nf_deep_view_brightness, factor);
     return nf_map_images(out, (size_t)(shape.height * shape.width * shape.channels), images, shape,
                          (nf_extent){shape.height, shape.width}, 0, brightness_one, &factor);
 }

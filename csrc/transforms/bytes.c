@@ -20,7 +20,7 @@ static void map_some(void *context, int64_t task, int worker) {
 
 nf_status nf_map_bytes(uint8_t *out, const uint8_t *images, nf_images shape, nf_byte_operation operation,
                        const void *arguments) {
-    NF_TRY(nf_check_images(shape));
+    NF_TRY(nf_check_images(images, shape));
     map job = {out, images, shape.count * shape.height * shape.width * shape.channels, operation, arguments};
     return nf_parallel(map_some, &job, (job.size + BYTES_PER_TASK - 1) / BYTES_PER_TASK, NF_MAX_THREADS);
 }

@@ -1,4 +1,5 @@
 /* Contrast: a blend with the mean of the image's luma. Source: Pillow, ImageEnhance.Contrast. */
+#include "deep.h"
 #include "transform.h"
 
 /* The mean, rounded; of all channels unless there are three. */
@@ -30,8 +31,10 @@ static void contrast_one(nf_view *view, const void *factor) {
     nf_view_contrast(view, *(const double *)factor);
 }
 
-nf_status nf_adjust_contrast(uint8_t *out, const uint8_t *images, nf_images shape, double factor) {
+nf_status nf_adjust_contrast(void *out, const void *images, nf_images shape, double factor) {
     NF_TRY(nf_check_factor(factor, "factor"));
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_adjust(out, images, shape, nf_deep_view_contrast, factor);
     return nf_map_images(out, (size_t)(shape.height * shape.width * shape.channels), images, shape,
                          (nf_extent){shape.height, shape.width}, 0, contrast_one, &factor);
 }

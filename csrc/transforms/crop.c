@@ -1,7 +1,7 @@
 /* Cropping and resizing with antialiasing, as Pillow does it: 22-bit weights, one pass per axis, bytes between them; or
  * by nearest neighbours. Source: Pillow, src/libImaging/Resample.c, Geometry.c. */
+#include "deep.h"
 #include "transform.h"
-#include "warp.h"
 
 #include "../kernels/filter.h"
 
@@ -116,7 +116,9 @@ static picks make_picks(nf_box box, int64_t in_width, int64_t channels, nf_exten
     return (picks){columns, rows, box, in_width, out.width, channels};
 }
 
-static nf_status pick(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, nf_extent size) {
+static nf_status pick(void *out, const void *images, nf_images shape, nf_box box, nf_extent size) {
+    NF_TRY(nf_check_images(images, shape));
+    shape = nf_as_bytes(shape);
     void *scratch;
     NF_TRY(nf_alloc(&scratch, nf_warp_scratch_size(size)));
     picks p = make_picks(box, shape.width, shape.channels, size, false, scratch);
@@ -164,13 +166,28 @@ static void crop_one(nf_view *view, const void *arguments) {
     nf_view_crop(view, crop->box, crop->out, crop->interpolation, false);
 }
 
-nf_status nf_resized_crop(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, int64_t out_height,
+static void deep_crop_one(nf_deep_view *view, const void *arguments) {
+    const crop_arguments *crop = arguments;
+    nf_deep_view_resize(view, crop->box, crop->out, crop->interpolation);
+}
+
+/* Rows are read from the caller's image, so there must be room for the result alone. */
+static nf_status resize_deep(void *out, const void *images, nf_images shape, const crop_arguments *crop) {
+    int64_t size = crop->out.height * crop->out.width * shape.channels;
+    size_t scratch_size = nf_deep_resize_size((nf_extent){crop->box.height, crop->box.width}, crop->out, shape.channels,
+                                              crop->interpolation);
+    return nf_deep_map_images(out, size, images, shape, size, scratch_size, deep_crop_one, crop);
+}
+
+nf_status nf_resized_crop(void *out, const void *images, nf_images shape, nf_box box, int64_t out_height,
                           int64_t out_width, nf_interpolation interpolation) {
     NF_TRY(check_size(out_height, out_width, interpolation));
     NF_TRY(nf_check_box(box, (nf_extent){shape.height, shape.width}));
     if (interpolation == NF_NEAREST)
         return pick(out, images, shape, box, (nf_extent){out_height, out_width});
     crop_arguments arguments = {box, {out_height, out_width}, interpolation};
+    if (shape.type != NF_PIXEL_BYTE)
+        return resize_deep(out, images, shape, &arguments);
     return nf_map_images(out, (size_t)(out_height * out_width * shape.channels), images, shape, arguments.out,
                          nf_crop_scratch_size((nf_extent){box.height, box.width}, shape.channels, arguments.out),
                          crop_one, &arguments);

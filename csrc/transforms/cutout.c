@@ -7,7 +7,7 @@
 
 typedef struct cutout_arguments {
     int64_t y, x, height, width;
-    uint8_t fill;
+    nf_fill fill;
 } cutout_arguments;
 
 /* Which of 0..n-1 are in a box of `size` around `center`. */
@@ -23,20 +23,14 @@ static void fill(uint8_t *image, nf_extent size, size_t pixel, cutout_arguments 
     clip_box(&top, &bottom, box.y, box.height, size.height);
     clip_box(&left, &right, box.x, box.width, size.width);
     for (size_t y = top; y < bottom; y++)
-        memset(image + (y * (size_t)size.width + left) * pixel, box.fill, (right - left) * pixel);
+        nf_fill_pixels(image + (y * (size_t)size.width + left) * pixel, box.fill, (int64_t)pixel,
+                       (int64_t)(right - left));
 }
 
 static nf_status check_center(int64_t y, int64_t x, nf_extent in) {
     if (y < 0 || y >= in.height || x < 0 || x >= in.width)
         return nf_fail(NF_BAD_VALUE, "y and x must be a pixel of the image of %lld x %lld, got (%lld, %lld)",
                        (long long)in.height, (long long)in.width, (long long)y, (long long)x);
-    return NF_OK;
-}
-
-static nf_status check_size(int64_t height, int64_t width, int64_t value) {
-    NF_TRY(nf_check_size(height, width, "size"));
-    if (value < 0 || value > 255)
-        return nf_fail(NF_BAD_VALUE, "fill must be in 0..255, got %lld", (long long)value);
     return NF_OK;
 }
 
@@ -59,12 +53,13 @@ static void cutout_one(void *context, int64_t task, int worker) {
     fill(out, size, (size_t)job->shape.channels, job->box);
 }
 
-nf_status nf_cutout(uint8_t *out, const uint8_t *images, nf_images shape, int64_t y, int64_t x, int64_t height,
-                    int64_t width, int64_t value) {
-    NF_TRY(nf_check_images(shape));
+nf_status nf_cutout(void *out, const void *images, nf_images shape, int64_t y, int64_t x, int64_t height, int64_t width,
+                    const void *value, int64_t value_count) {
+    NF_TRY(nf_check_images(images, shape));
     NF_TRY(check_center(y, x, (nf_extent){shape.height, shape.width}));
-    NF_TRY(check_size(height, width, value));
-    map job = {out, images, shape, {y, x, height, width, (uint8_t)value}};
+    NF_TRY(nf_check_size(height, width, "size"));
+    NF_TRY(nf_check_fill(value, value_count, shape, "fill"));
+    map job = {out, images, nf_as_bytes(shape), {y, x, height, width, nf_fill_of(value, value_count, shape.type)}};
     return nf_parallel(cutout_one, &job, shape.count, NF_MAX_THREADS);
 }
 
@@ -72,7 +67,10 @@ nf_status nf_cutout(uint8_t *out, const uint8_t *images, nf_images shape, int64_
 
 static nf_status check(const nf_transform *transform) {
     NF_TRY(nf_check_probability(transform));
-    return check_size(transform->cutout.height, transform->cutout.width, transform->cutout.fill);
+    NF_TRY(nf_check_size(transform->cutout.height, transform->cutout.width, "size"));
+    if (transform->cutout.fill < 0 || transform->cutout.fill > 255)
+        return nf_fail(NF_BAD_VALUE, "fill must be in 0..255, got %lld", (long long)transform->cutout.fill);
+    return NF_OK;
 }
 
 static void draw(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
@@ -95,8 +93,9 @@ static void apply(nf_view *view, const nf_transform *transform, const void *reco
     if (!drawn->applied)
         return;
     nf_view_load(view);
+    uint8_t value = (uint8_t)transform->cutout.fill;
     cutout_arguments box = {drawn->y, drawn->x, transform->cutout.height, transform->cutout.width,
-                            (uint8_t)transform->cutout.fill};
+                            nf_fill_of(&value, 1, NF_PIXEL_BYTE)};
     for (size_t c = 0; c < (size_t)view->channels; c++)
         fill(view->pixels + c * view->stride, (nf_extent){view->height, view->width}, 1, box);
 }

@@ -1,13 +1,10 @@
-/* Runs recipes on images with more than 8 bits a value. */
+/* Runs recipes and single operations on images with more than 8 bits a value. */
 #include "deep.h"
 #include "transform.h"
 
 #include "../core/integers.h"
 
-#include <stdatomic.h>
 #include <string.h>
-
-static const float LARGEST = 1e30f; /* leaves room for the filters and for 1 / std */
 
 /* What works on these images, and the names of what does not. */
 static const struct {
@@ -52,14 +49,23 @@ nf_status nf_deep_check(const nf_recipe *recipe) {
 
 /* ---- One view ---- */
 
-void nf_deep_read(float *out, const nf_deep_view *view, int64_t first, int64_t n) {
-    if (!view->source)
-        memcpy(out, view->pixels + first, (size_t)n * sizeof *out);
-    else if (view->type == NF_PIXEL_FLOAT)
-        memcpy(out, (const float *)view->source + first, (size_t)n * sizeof *out);
+double nf_white(nf_pixel_type type) {
+    return type == NF_PIXEL_BYTE ? 255 : type == NF_PIXEL_SHORT ? 65535 : 1;
+}
+
+void nf_deep_convert(float *out, const void *in, nf_pixel_type type, int64_t first, int64_t n) {
+    if (type == NF_PIXEL_FLOAT)
+        memcpy(out, (const float *)in + first, (size_t)n * sizeof *out);
     else
         for (int64_t i = 0; i < n; i++)
-            out[i] = ((const uint16_t *)view->source)[first + i];
+            out[i] = ((const uint16_t *)in)[first + i];
+}
+
+void nf_deep_read(float *out, const nf_deep_view *view, int64_t first, int64_t n) {
+    if (view->source)
+        nf_deep_convert(out, view->source, view->type, first, n);
+    else
+        memcpy(out, view->pixels + first, (size_t)n * sizeof *out);
 }
 
 void nf_deep_load(nf_deep_view *view) {
@@ -78,10 +84,6 @@ void nf_deep_swap(nf_deep_view *view, nf_extent size) {
     view->width = size.width;
 }
 
-float nf_deep_color(const nf_deep_view *view, const nf_colors *colors, int64_t channel) {
-    return (float)((double)colors->values[colors->count == 1 ? 0 : channel] / 255 * (double)view->white);
-}
-
 static void store(float *out, nf_deep_view *view, const nf_deep_job *job) {
     nf_deep_load(view);
     int64_t n = view->height * view->width, channels = view->channels;
@@ -93,7 +95,7 @@ static void store(float *out, nf_deep_view *view, const nf_deep_job *job) {
     }
 }
 
-/* ---- All views ---- */
+/* ---- Views of a recipe ---- */
 
 typedef struct deep_sizes { /* the most that a view needs: floats of pixels, bytes of scratch */
     size_t pixels, scratch;
@@ -126,22 +128,7 @@ static nf_status measure(deep_sizes *sizes, const nf_recipe *recipe, nf_extent i
 typedef struct deep_run {
     const nf_deep_job *job;
     nf_deep_view views[NF_MAX_THREADS];
-    atomic_llong bad; /* the first image that is not finite, or `count` */
 } deep_run;
-
-static void check_image(void *context, int64_t n, int worker) {
-    (void)worker;
-    deep_run *run = context;
-    const nf_image *image = &run->job->images[n];
-    const float *pixels = image->pixels;
-    int64_t size = image->height * image->width * run->job->recipe->channels;
-    bool fine = true;
-    for (int64_t i = 0; i < size; i++)
-        fine &= pixels[i] >= -LARGEST && pixels[i] <= LARGEST;
-    long long first = atomic_load(&run->bad);
-    while (!fine && n < first && !atomic_compare_exchange_weak(&run->bad, &first, n))
-        ;
-}
 
 static void make_view(void *context, int64_t task, int worker) {
     deep_run *run = context;
@@ -161,41 +148,118 @@ static void make_view(void *context, int64_t task, int worker) {
     store(job->out + index * view->height * view->width * recipe->channels, view, job);
 }
 
-static nf_status make_views(deep_run *run) {
-    const nf_deep_job *job = run->job;
-    deep_sizes s = {0};
-    for (int64_t n = 0; n < job->count; n++)
-        NF_TRY(measure(&s, job->recipe, (nf_extent){job->images[n].height, job->images[n].width}));
+/* The workers' memory: two buffers of pixels and scratch each, in one block for nf_free; none after a failure. */
+static nf_status alloc_views(nf_deep_view views[NF_MAX_THREADS], void **memory, int workers, deep_sizes s,
+                             nf_pixel_type type, int64_t channels) {
     if (s.pixels > PTRDIFF_MAX / 32 / NF_MAX_THREADS || s.scratch > PTRDIFF_MAX / 4 / NF_MAX_THREADS)
         return nf_fail(NF_NO_MEMORY, "out of memory: the images are too large");
-    int64_t tasks = job->recipe->views * job->count;
-    int workers = nf_workers(tasks);
     size_t scratch = (s.scratch + 63) / 64 * 64, pixels = (s.pixels + 15) / 16 * 16;
     size_t bytes = scratch + 2 * pixels * sizeof(float);
-    void *memory;
-    NF_TRY(nf_alloc(&memory, bytes * (size_t)workers));
+    NF_TRY(nf_alloc(memory, bytes * (size_t)workers));
     for (int i = 0; i < workers; i++) {
-        char *own = (char *)memory + bytes * (size_t)i;
+        char *own = (char *)*memory + bytes * (size_t)i;
         float *planes = (float *)(own + scratch);
-        run->views[i] = (nf_deep_view){.type = job->recipe->pixel_type,
-                                       .channels = job->recipe->channels,
-                                       .white = job->white,
-                                       .scratch = own,
-                                       .pixels = planes,
-                                       .spare = planes + pixels};
+        views[i] = (nf_deep_view){.type = type,
+                                  .channels = channels,
+                                  .white = (float)nf_white(type),
+                                  .scratch = own,
+                                  .pixels = planes,
+                                  .spare = planes + pixels};
     }
-    nf_status status = nf_parallel(make_view, run, tasks, workers);
+    return NF_OK;
+}
+
+nf_status nf_deep_apply(const nf_deep_job *job) {
+    deep_run run = {.job = job};
+    const nf_recipe *recipe = job->recipe;
+    if (recipe->pixel_type == NF_PIXEL_FLOAT)
+        NF_TRY(nf_check_floats(job->images, job->count, recipe->channels, "images"));
+    deep_sizes s = {0};
+    for (int64_t n = 0; n < job->count; n++)
+        NF_TRY(measure(&s, recipe, (nf_extent){job->images[n].height, job->images[n].width}));
+    int64_t tasks = recipe->views * job->count;
+    int workers = nf_workers(tasks);
+    void *memory;
+    NF_TRY(alloc_views(run.views, &memory, workers, s, recipe->pixel_type, recipe->channels));
+    nf_status status = nf_parallel(make_view, &run, tasks, workers);
     nf_free(memory);
     return status;
 }
 
-nf_status nf_deep_apply(const nf_deep_job *job) {
-    deep_run run = {.job = job, .bad = job->count};
-    if (job->recipe->pixel_type == NF_PIXEL_FLOAT)
-        NF_TRY(nf_parallel(check_image, &run, job->count, NF_MAX_THREADS));
-    long long bad = atomic_load(&run.bad);
-    if (bad < job->count)
-        return nf_fail(NF_BAD_VALUE, "images must be finite and at most %g in size: image %lld is not", (double)LARGEST,
-                       bad);
-    return make_views(&run);
+/* ---- One operation on a batch ---- */
+
+typedef struct deep_map {
+    nf_deep_view views[NF_MAX_THREADS];
+    void *out;
+    int64_t out_size;
+    const void *images;
+    nf_images shape;
+    nf_deep_image_operation operation;
+    const void *arguments;
+} deep_map;
+
+static void store_shorts(uint16_t *out, const float *pixels, int64_t n) {
+    const float whole = 0x1.8p23f; /* numbers of that size have no fraction, so adding it rounds */
+    for (int64_t i = 0; i < n; i++) {
+        float rounded = (nf_deep_clamp(pixels[i], 65535) + whole) - whole;
+        out[i] = (uint16_t)(int32_t)rounded;
+    }
+}
+
+static void map_one(void *context, int64_t task, int worker) {
+    deep_map *job = context;
+    nf_images shape = job->shape;
+    nf_deep_view *view = &job->views[worker];
+    int64_t size = shape.height * shape.width * shape.channels, first = task * job->out_size;
+    bool is_short = shape.type == NF_PIXEL_SHORT;
+    view->source = (const char *)job->images + task * size * (int64_t)nf_value_size(shape.type);
+    view->height = shape.height;
+    view->width = shape.width;
+    view->channels = shape.channels;
+    view->number = task;
+    job->operation(view, job->arguments);
+    nf_deep_load(view);
+    if (is_short)
+        store_shorts((uint16_t *)job->out + first, view->pixels, job->out_size);
+    else
+        memcpy((float *)job->out + first, view->pixels, (size_t)job->out_size * sizeof(float));
+}
+
+nf_status nf_deep_map_images(void *out, int64_t out_size, const void *images, nf_images shape, int64_t room,
+                             size_t scratch_size, nf_deep_image_operation operation, const void *arguments) {
+    NF_TRY(nf_check_images(images, shape));
+    deep_map job = {.out = out,
+                    .out_size = out_size,
+                    .images = images,
+                    .shape = shape,
+                    .operation = operation,
+                    .arguments = arguments};
+    int workers = nf_workers(shape.count);
+    void *memory;
+    NF_TRY(
+        alloc_views(job.views, &memory, workers, (deep_sizes){(size_t)room, scratch_size}, shape.type, shape.channels));
+    nf_status status = nf_parallel(map_one, &job, shape.count, workers);
+    nf_free(memory);
+    return status;
+}
+
+nf_status nf_deep_map_alike(void *out, const void *images, nf_images shape, size_t scratch_size,
+                            nf_deep_image_operation operation, const void *arguments) {
+    int64_t size = shape.height * shape.width * shape.channels;
+    return nf_deep_map_images(out, size, images, shape, size, scratch_size, operation, arguments);
+}
+
+typedef struct adjustment {
+    void (*operation)(nf_deep_view *, double);
+    double factor;
+} adjustment;
+
+static void adjust_one(nf_deep_view *view, const void *arguments) {
+    const adjustment *a = arguments;
+    a->operation(view, a->factor);
+}
+
+nf_status nf_deep_adjust(void *out, const void *images, nf_images shape, void (*operation)(nf_deep_view *, double),
+                         double factor) {
+    return nf_deep_map_alike(out, images, shape, 0, adjust_one, &(adjustment){operation, factor});
 }

@@ -1,13 +1,15 @@
-/* Views of images with more than 8 bits a value, uint16 or float32: deep.c runs recipes on them, deep_resize.c,
- * deep_geometry.c, deep_color.c and deep_filter.c have their operations.
+/* Images with more than 8 bits a value, uint16 or float32: deep.c runs recipes and single operations on them,
+ * deep_resize.c, deep_geometry.c, deep_color.c and deep_filter.c have the operations.
  *
  * All is computed in float32, with the formulas of torchvision's transforms of tensors, and nothing is rounded on the
- * way. White is 65535 or 1; what the operations give in 0..255 (fills, thresholds) is scaled to that. Plain loops,
- * compiled once, so that all instruction sets give the same bits. */
+ * way. White is 65535 or 1; what operations of recipes give in 0..255 (fills, thresholds) is scaled to that. Plain
+ * loops, compiled once, so that all instruction sets give the same bits.
+ *
+ * Single operations that only move pixels do not come here: they move them as pixels of more bytes. */
 #ifndef NF_TRANSFORMS_DEEP_H
 #define NF_TRANSFORMS_DEEP_H
 
-#include "view.h"
+#include "warp.h"
 
 /* What apply needs besides the recipe, whose records are known to fit the images. */
 typedef struct nf_deep_job {
@@ -18,7 +20,6 @@ typedef struct nf_deep_job {
     const char *records;
     size_t record_size;
     int64_t count;
-    float white;
     const float *scale, *offset; /* (channels) */
 } nf_deep_job;
 
@@ -27,6 +28,9 @@ nf_status nf_deep_check(const nf_recipe *recipe);
 
 /* Makes the views. Float pixels must be finite, at most 1e30 in size. */
 nf_status nf_deep_apply(const nf_deep_job *job);
+
+/* The number that is white, 255 for bytes. */
+double nf_white(nf_pixel_type type);
 
 /* ---- One view, while operations work on it ---- */
 
@@ -38,6 +42,7 @@ typedef struct nf_deep_view {
     float *pixels, *spare; /* interleaved */
     void *scratch;         /* as much as the operation asks for */
     int64_t height, width, channels;
+    int64_t number; /* of the image in the batch of nf_deep_map_images */
     float white;
 } nf_deep_view;
 
@@ -50,15 +55,56 @@ void nf_deep_load(nf_deep_view *view);
 /* `spare` has become the image, of this size. */
 void nf_deep_swap(nf_deep_view *view, nf_extent size);
 
-/* The value in units of `white` of one in 0..255, for a channel. */
-float nf_deep_color(const nf_deep_view *view, const nf_colors *colors, int64_t channel);
+/* The value of pixels that have none of their own: one for all channels (count 1) or one for each. */
+typedef struct nf_deep_fill {
+    const float *values;
+    int64_t count;
+} nf_deep_fill;
 
 /* Values below black, above white and not numbers: to the limits. */
 static inline float nf_deep_clamp(float x, float white) {
     return x > 0 ? x < white ? x : white : 0;
 }
 
-/* ---- The operations ---- */
+/* ---- Operations on a view ---- */
+
+void nf_deep_view_resize(nf_deep_view *view, nf_box box, nf_extent out, nf_interpolation interpolation);
+void nf_deep_view_warp(nf_deep_view *view, nf_extent out, nf_map map, nf_interpolation interpolation,
+                       nf_deep_fill fill);
+void nf_deep_view_brightness(nf_deep_view *view, double factor);
+void nf_deep_view_contrast(nf_deep_view *view, double factor);
+void nf_deep_view_saturation(nf_deep_view *view, double factor);
+void nf_deep_view_hue(nf_deep_view *view, double turns);
+void nf_deep_view_gamma(nf_deep_view *view, double gamma, double gain);
+void nf_deep_view_luma(nf_deep_view *view, int64_t channels);   /* as many channels, 1 or 3, remain */
+void nf_deep_view_invert(nf_deep_view *view, double threshold); /* values from the threshold on */
+void nf_deep_view_autocontrast(nf_deep_view *view);
+void nf_deep_view_noise(nf_deep_view *view, double mean, double sigma, uint64_t seed, uint64_t index);
+void nf_deep_view_blur(nf_deep_view *view, int64_t kernel_height, int64_t kernel_width, double sigma_y, double sigma_x);
+void nf_deep_view_sharpness(nf_deep_view *view, double factor);
+
+/* Bytes of scratch that they need. */
+size_t nf_deep_resize_size(nf_extent in, nf_extent out, int64_t channels, nf_interpolation interpolation);
+size_t nf_deep_blur_size(nf_extent in, int64_t channels, int64_t kernel_height, int64_t kernel_width);
+
+/* ---- On a batch ---- */
+
+/* Runs `operation` on each image, in parallel, and writes the results, each out_size values, in the images' type:
+ * uint16_t are rounded and clipped. `room`: the most values on the way; `scratch_size`: bytes of view->scratch. */
+typedef void (*nf_deep_image_operation)(nf_deep_view *view, const void *arguments);
+nf_status nf_deep_map_images(void *out, int64_t out_size, const void *images, nf_images shape, int64_t room,
+                             size_t scratch_size, nf_deep_image_operation operation, const void *arguments);
+
+/* The same for an operation that takes a number, or that takes none, and leaves the shape as it is. */
+nf_status nf_deep_adjust(void *out, const void *images, nf_images shape, void (*operation)(nf_deep_view *, double),
+                         double factor);
+nf_status nf_deep_map_alike(void *out, const void *images, nf_images shape, size_t scratch_size,
+                            nf_deep_image_operation operation, const void *arguments);
+
+/* n values of an array of the given type. */
+void nf_deep_convert(float *out, const void *in, nf_pixel_type type, int64_t first, int64_t n);
+
+/* ---- Operations of recipes ---- */
 
 typedef void nf_deep_operation(nf_deep_view *view, const nf_transform *transform, const void *record);
 nf_deep_operation nf_deep_crop, nf_deep_resize, nf_deep_flip, nf_deep_vertical_flip, nf_deep_random_crop;
@@ -66,7 +112,6 @@ nf_deep_operation nf_deep_center_crop, nf_deep_rotate, nf_deep_affine, nf_deep_p
 nf_deep_operation nf_deep_cutout, nf_deep_jigsaw, nf_deep_jitter, nf_deep_grayscale, nf_deep_solarize, nf_deep_invert;
 nf_deep_operation nf_deep_autocontrast, nf_deep_noise, nf_deep_blur, nf_deep_sharpen;
 
-/* Bytes of scratch that they need. */
 typedef size_t nf_deep_scratch_size(const nf_transform *transform, nf_extent in, int64_t channels);
 nf_deep_scratch_size nf_deep_crop_scratch, nf_deep_resize_scratch, nf_deep_warp_scratch, nf_deep_blur_scratch;
 

@@ -30,6 +30,7 @@ static float blend(float base, float x, float factor, float white) {
 /* ---- Colour jitter ---- */
 
 static void blend_with(nf_deep_view *view, float base, float factor) {
+    nf_deep_load(view);
     int64_t n = values_of(view);
     float *x = view->pixels, white = view->white;
     for (int64_t i = 0; i < n; i++)
@@ -45,14 +46,24 @@ static float mean_of(const nf_deep_view *view) {
     return (float)(sum / (double)n);
 }
 
-static void saturate(nf_deep_view *view, float factor) {
+void nf_deep_view_brightness(nf_deep_view *view, double factor) {
+    blend_with(view, 0, (float)factor);
+}
+
+void nf_deep_view_contrast(nf_deep_view *view, double factor) {
+    nf_deep_load(view);
+    blend_with(view, mean_of(view), (float)factor);
+}
+
+void nf_deep_view_saturation(nf_deep_view *view, double factor) {
     if (view->channels != 3)
         return;
-    float *pixel = view->pixels;
+    nf_deep_load(view);
+    float *pixel = view->pixels, share = (float)factor;
     for (int64_t i = 0; i < pixels_of(view); i++, pixel += 3) {
         float gray = luma(pixel);
         for (int c = 0; c < 3; c++)
-            pixel[c] = blend(gray, pixel[c], factor, view->white);
+            pixel[c] = blend(gray, pixel[c], share, view->white);
     }
 }
 
@@ -74,10 +85,11 @@ static float read_hue(float *low, float *hue, const float *pixel) {
 }
 
 /* The shift of hue in HSV: `high` stays the largest value, and `low` the smallest. */
-static void shift_hue(nf_deep_view *view, double turns) {
+void nf_deep_view_hue(nf_deep_view *view, double turns) {
     static const int8_t order[6][3] = {{0, 2, 1}, {3, 0, 1}, {1, 0, 2}, {1, 3, 0}, {2, 1, 0}, {0, 1, 3}};
     if (view->channels != 3)
         return;
+    nf_deep_load(view);
     float *pixel = view->pixels, shift = (float)(6 * turns);
     for (int64_t i = 0; i < pixels_of(view); i++, pixel += 3) {
         float low, hue, high = read_hue(&low, &hue, pixel), range = high - low;
@@ -96,7 +108,6 @@ void nf_deep_jitter(nf_deep_view *view, const nf_transform *transform, const voi
     const nf_jitter_draw *drawn = record;
     if (!drawn->applied)
         return;
-    nf_deep_load(view);
     const nf_range ranges[STEPS] = {transform->jitter.brightness, transform->jitter.contrast,
                                     transform->jitter.saturation, transform->jitter.hue};
     const double factors[STEPS] = {drawn->brightness, drawn->contrast, drawn->saturation, drawn->hue};
@@ -106,52 +117,74 @@ void nf_deep_jitter(nf_deep_view *view, const nf_transform *transform, const voi
         if (ranges[step].low == neutral && ranges[step].high == neutral)
             continue;
         if (step == BRIGHTNESS)
-            blend_with(view, 0, (float)factors[step]);
+            nf_deep_view_brightness(view, factors[step]);
         else if (step == CONTRAST)
-            blend_with(view, mean_of(view), (float)factors[step]);
+            nf_deep_view_contrast(view, factors[step]);
         else if (step == SATURATION)
-            saturate(view, (float)factors[step]);
+            nf_deep_view_saturation(view, factors[step]);
         else
-            shift_hue(view, factors[step]);
+            nf_deep_view_hue(view, factors[step]);
     }
 }
 
-/* ---- By a switch ---- */
+/* ---- By a switch, and gamma ---- */
+
+void nf_deep_view_luma(nf_deep_view *view, int64_t channels) {
+    nf_deep_load(view);
+    int64_t in_channels = view->channels;
+    for (int64_t i = 0; i < pixels_of(view); i++) {
+        const float *pixel = view->pixels + i * in_channels;
+        float gray = in_channels == 3 ? luma(pixel) : pixel[0];
+        for (int64_t c = 0; c < channels; c++)
+            view->spare[i * channels + c] = gray;
+    }
+    view->channels = channels;
+    nf_deep_swap(view, (nf_extent){view->height, view->width});
+}
 
 void nf_deep_grayscale(nf_deep_view *view, const nf_transform *transform, const void *record) {
     (void)transform;
-    if (!is_on(record) || view->channels != 3)
-        return;
-    nf_deep_load(view);
-    float *pixel = view->pixels;
-    for (int64_t i = 0; i < pixels_of(view); i++, pixel += 3)
-        pixel[0] = pixel[1] = pixel[2] = luma(pixel);
+    if (is_on(record) && view->channels == 3)
+        nf_deep_view_luma(view, 3);
 }
 
-static void invert_from(nf_deep_view *view, float threshold) {
+void nf_deep_view_invert(nf_deep_view *view, double threshold) {
     nf_deep_load(view);
     int64_t n = values_of(view);
-    float *x = view->pixels, white = view->white;
+    float *x = view->pixels, white = view->white, from = (float)threshold;
     for (int64_t i = 0; i < n; i++)
-        x[i] = x[i] >= threshold ? white - x[i] : x[i];
+        x[i] = x[i] >= from ? white - x[i] : x[i];
 }
 
 void nf_deep_solarize(nf_deep_view *view, const nf_transform *transform, const void *record) {
     if (is_on(record))
-        invert_from(view, (float)(transform->solarize.threshold / 255 * (double)view->white));
+        nf_deep_view_invert(view, transform->solarize.threshold / 255 * (double)view->white);
 }
 
 void nf_deep_invert(nf_deep_view *view, const nf_transform *transform, const void *record) {
     (void)transform;
     if (is_on(record))
-        invert_from(view, -INFINITY);
+        nf_deep_view_invert(view, -INFINITY);
+}
+
+void nf_deep_view_gamma(nf_deep_view *view, double gamma, double gain) {
+    nf_deep_load(view);
+    double white = (double)view->white;
+    for (int64_t i = 0; i < values_of(view); i++) {
+        double share = view->pixels[i] > 0 ? (double)view->pixels[i] / white : 0;
+        double value = gain > 0 ? gain * pow(share, gamma) : 0;
+        view->pixels[i] = (float)(white * fmin(value, 1));
+    }
+}
+
+void nf_deep_autocontrast(nf_deep_view *view, const nf_transform *transform, const void *record) {
+    (void)transform;
+    if (is_on(record))
+        nf_deep_view_autocontrast(view);
 }
 
 /* Stretches what is between the least and the largest value of a channel; a channel of one value is only clamped. */
-void nf_deep_autocontrast(nf_deep_view *view, const nf_transform *transform, const void *record) {
-    (void)transform;
-    if (!is_on(record))
-        return;
+void nf_deep_view_autocontrast(nf_deep_view *view) {
     nf_deep_load(view);
     int64_t n = values_of(view), channels = view->channels;
     for (int64_t c = 0; c < channels; c++) {
@@ -174,9 +207,10 @@ typedef struct normals { /* of 64 places in a channel */
 } normals;
 
 /* Sixteen counters make four numbers each, sixteen places apart: cosines and sines of two radii. */
-static void draw_normals(normals *z, int64_t group, uint32_t channel, const uint32_t key[2]) {
+static void draw_normals(normals *z, int64_t group, uint32_t channel, uint64_t seed, uint64_t index) {
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     for (uint32_t lane = 0; lane < 16; lane++) {
-        const uint32_t counter[4] = {(uint32_t)(16 * group) + lane, channel, 0, 0};
+        const uint32_t counter[4] = {(uint32_t)(16 * group) + lane, channel, (uint32_t)index, (uint32_t)(index >> 32)};
         uint32_t words[4];
         nf_philox(words, counter, key);
         for (int pair = 0; pair < 2; pair++) {
@@ -191,19 +225,20 @@ static void draw_normals(normals *z, int64_t group, uint32_t channel, const uint
 
 void nf_deep_noise(nf_deep_view *view, const nf_transform *transform, const void *record) {
     const nf_noise_draw *drawn = record;
-    if (!drawn->applied)
-        return;
+    if (drawn->applied)
+        nf_deep_view_noise(view, transform->noise.mean, drawn->sigma, drawn->seed, 0);
+}
+
+void nf_deep_view_noise(nf_deep_view *view, double mean, double sigma, uint64_t seed, uint64_t index) {
     nf_deep_load(view);
-    const uint32_t key[2] = {(uint32_t)drawn->seed, (uint32_t)(drawn->seed >> 32)};
-    double mean = transform->noise.mean;
     int64_t n = pixels_of(view);
     for (int64_t c = 0; c < view->channels; c++)
         for (int64_t begin = 0; begin < n; begin += 64) {
             normals z;
-            draw_normals(&z, begin / 64, (uint32_t)c, key);
+            draw_normals(&z, begin / 64, (uint32_t)c, seed, index);
             for (int64_t i = begin; i < n && i < begin + 64; i++) {
                 float *x = view->pixels + i * view->channels + c;
-                float noise = (float)((double)view->white * (mean + drawn->sigma * z.values[i - begin]));
+                float noise = (float)((double)view->white * (mean + sigma * z.values[i - begin]));
                 *x = nf_deep_clamp(*x + noise, view->white);
             }
         }

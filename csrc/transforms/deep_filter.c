@@ -60,28 +60,35 @@ static void reflect_ends(float *row, int64_t width, int64_t radius, size_t chann
     }
 }
 
-size_t nf_deep_blur_scratch(const nf_transform *transform, nf_extent in, int64_t channels) {
-    int64_t height = transform->blur.kernel_height, width = transform->blur.kernel_width;
-    return (size_t)(height + width + (in.width + width) * channels) * sizeof(float);
+size_t nf_deep_blur_size(nf_extent in, int64_t channels, int64_t kernel_height, int64_t kernel_width) {
+    return (size_t)(kernel_height + kernel_width + (in.width + kernel_width) * channels) * sizeof(float);
 }
 
-void nf_deep_blur(nf_deep_view *view, const nf_transform *transform, const void *record) {
-    const nf_blur_draw *drawn = record;
-    if (!drawn->applied)
-        return;
+void nf_deep_view_blur(nf_deep_view *view, int64_t kernel_height, int64_t kernel_width, double sigma_y,
+                       double sigma_x) {
     nf_deep_load(view);
-    int64_t height = transform->blur.kernel_height, width = transform->blur.kernel_width;
     int64_t channels = view->channels, row = view->width * channels;
-    float *down = view->scratch, *across = down + height;
-    int64_t down_radius = make_weights(down, height, drawn->sigma);
-    int64_t across_radius = make_weights(across, width, drawn->sigma);
-    float *padded = across + width + across_radius * channels;
+    float *down = view->scratch, *across = down + kernel_height;
+    int64_t down_radius = make_weights(down, kernel_height, sigma_y);
+    int64_t across_radius = make_weights(across, kernel_width, sigma_x);
+    float *padded = across + kernel_width + across_radius * channels;
     for (int64_t y = 0; y < view->height; y++) {
         blur_down(padded, view, y, down, down_radius);
         reflect_ends(padded, view->width, across_radius, (size_t)channels);
         blur_across(view->spare + y * row, padded, across, across_radius, channels, row);
     }
     nf_deep_swap(view, (nf_extent){view->height, view->width});
+}
+
+size_t nf_deep_blur_scratch(const nf_transform *transform, nf_extent in, int64_t channels) {
+    return nf_deep_blur_size(in, channels, transform->blur.kernel_height, transform->blur.kernel_width);
+}
+
+void nf_deep_blur(nf_deep_view *view, const nf_transform *transform, const void *record) {
+    const nf_blur_draw *drawn = record;
+    if (drawn->applied)
+        nf_deep_view_blur(view, transform->blur.kernel_height, transform->blur.kernel_width, drawn->sigma,
+                          drawn->sigma);
 }
 
 /* ---- Sharpness ---- */
@@ -98,11 +105,16 @@ static void sharpen_row(float *out, const float *in, int64_t row, int64_t channe
     }
 }
 
-/* Pixels at the border are not smoothed. */
 void nf_deep_sharpen(nf_deep_view *view, const nf_transform *transform, const void *record) {
     (void)transform;
     const nf_sharpness_draw *drawn = record;
-    if (!drawn->applied || view->height < 3 || view->width < 3)
+    if (drawn->applied)
+        nf_deep_view_sharpness(view, drawn->factor);
+}
+
+/* Pixels at the border are not smoothed. */
+void nf_deep_view_sharpness(nf_deep_view *view, double factor) {
+    if (view->height < 3 || view->width < 3)
         return;
     nf_deep_load(view);
     int64_t channels = view->channels, row = view->width * channels;
@@ -110,7 +122,7 @@ void nf_deep_sharpen(nf_deep_view *view, const nf_transform *transform, const vo
         view->spare[i] = nf_deep_clamp(view->pixels[i], view->white);
     for (int64_t y = 1; y + 1 < view->height; y++) {
         int64_t first = y * row + channels;
-        sharpen_row(view->spare + first, view->pixels + first, row, channels, row - 2 * channels, (float)drawn->factor,
+        sharpen_row(view->spare + first, view->pixels + first, row, channels, row - 2 * channels, (float)factor,
                     view->white);
     }
     nf_deep_swap(view, (nf_extent){view->height, view->width});

@@ -2,7 +2,6 @@
  * cutout.c and jigsaw.c. */
 #include "deep.h"
 #include "transform.h"
-#include "warp.h"
 
 #include "../core/integers.h"
 
@@ -13,9 +12,26 @@ static nf_extent size_of(const nf_deep_view *view) {
     return (nf_extent){view->height, view->width};
 }
 
-static void fill_pixels(float *out, const nf_deep_view *view, const nf_colors *fill, int64_t n) {
+/* A recipe's colour, in units of white. */
+typedef struct deep_color {
+    float values[NF_MAX_COLORS];
+    int64_t count;
+} deep_color;
+
+static deep_color read_color(const nf_deep_view *view, const nf_colors *colors) {
+    deep_color read = {.count = colors->count};
+    for (int i = 0; i < NF_MAX_COLORS; i++)
+        read.values[i] = (float)((double)colors->values[i] / 255 * (double)view->white);
+    return read;
+}
+
+static nf_deep_fill fill_of(const deep_color *color) {
+    return (nf_deep_fill){color->values, color->count};
+}
+
+static void fill_pixels(float *out, const nf_deep_view *view, nf_deep_fill fill, int64_t n) {
     for (int64_t c = 0; c < view->channels; c++) {
-        float value = nf_deep_color(view, fill, c);
+        float value = fill.values[fill.count == 1 ? 0 : c];
         for (int64_t i = 0; i < n; i++)
             out[i * view->channels + c] = value;
     }
@@ -56,10 +72,11 @@ static void window(nf_deep_view *view, const nf_transform *transform, int64_t to
     nf_padding_mode mode = transform->window.padding.mode;
     int64_t channels = view->channels, width = transform->window.width, height = transform->window.height;
     int64_t first = nf_clamp(-left, 0, width), last = nf_clamp(view->width - left, first, width);
+    deep_color color = read_color(view, &transform->window.fill);
     float *out = view->spare;
     for (int64_t y = 0; y < height; y++, out += width * channels) {
         int64_t row = nf_padding_place(top + y, view->height, mode);
-        fill_pixels(out, view, &transform->window.fill, row < 0 ? width : 0);
+        fill_pixels(out, view, fill_of(&color), row < 0 ? width : 0);
         for (int64_t x = 0; row >= 0 && x < width; x++) {
             if (x == first && first < last) { /* all that lies within the image */
                 nf_deep_read(out + x * channels, view, (row * view->width + left + x) * channels,
@@ -69,7 +86,7 @@ static void window(nf_deep_view *view, const nf_transform *transform, int64_t to
             }
             int64_t column = nf_padding_place(left + x, view->width, mode);
             if (column < 0)
-                fill_pixels(out + x * channels, view, &transform->window.fill, 1);
+                fill_pixels(out + x * channels, view, fill_of(&color), 1);
             else
                 nf_deep_read(out + x * channels, view, (row * view->width + column) * channels, channels);
         }
@@ -154,23 +171,29 @@ static position find(const nf_warp *warp, int64_t x, int64_t y) {
     return at;
 }
 
-static void warp_view(nf_deep_view *view, nf_map map, nf_interpolation interpolation, const nf_colors *fill) {
+void nf_deep_view_warp(nf_deep_view *view, nf_extent out, nf_map map, nf_interpolation interpolation,
+                       nf_deep_fill fill) {
     nf_deep_load(view);
-    nf_extent size = size_of(view);
-    nf_warp warp = nf_warp_prepare(map, size, size, view->channels, interpolation, (nf_fill){0}, view->scratch);
-    float *out = view->spare;
-    for (int64_t y = 0; y < size.height; y++)
-        for (int64_t x = 0; x < size.width; x++, out += view->channels) {
+    nf_extent in = size_of(view);
+    nf_warp warp = nf_warp_prepare(map, in, out, view->channels, interpolation, (nf_fill){0}, view->scratch);
+    float *to = view->spare;
+    for (int64_t y = 0; y < out.height; y++)
+        for (int64_t x = 0; x < out.width; x++, to += view->channels) {
             position at = find(&warp, x, y);
-            if (!(at.u >= 0 && at.u < (double)size.width && at.v >= 0 && at.v < (double)size.height))
-                fill_pixels(out, view, fill, 1);
+            if (!(at.u >= 0 && at.u < (double)in.width && at.v >= 0 && at.v < (double)in.height))
+                fill_pixels(to, view, fill, 1);
             else if (interpolation == NF_NEAREST)
-                memcpy(out, view->pixels + ((int64_t)at.v * size.width + (int64_t)at.u) * view->channels,
-                       (size_t)view->channels * sizeof *out);
+                memcpy(to, view->pixels + ((int64_t)at.v * in.width + (int64_t)at.u) * view->channels,
+                       (size_t)view->channels * sizeof *to);
             else
-                sample(out, view, at.u, at.v, interpolation);
+                sample(to, view, at.u, at.v, interpolation);
         }
-    nf_deep_swap(view, size);
+    nf_deep_swap(view, out);
+}
+
+static void warp_view(nf_deep_view *view, nf_map map, nf_interpolation interpolation, const nf_colors *colors) {
+    deep_color color = read_color(view, colors);
+    nf_deep_view_warp(view, size_of(view), map, interpolation, fill_of(&color));
 }
 
 size_t nf_deep_warp_scratch(const nf_transform *transform, nf_extent in, int64_t channels) {
@@ -214,10 +237,11 @@ void nf_deep_perspective(nf_deep_view *view, const nf_transform *transform, cons
 
 /* ---- Boxes and tiles ---- */
 
-static void fill_box(nf_deep_view *view, nf_box box, const nf_colors *color) {
+static void fill_box(nf_deep_view *view, nf_box box, const nf_colors *colors) {
     nf_deep_load(view);
+    deep_color color = read_color(view, colors);
     for (int64_t y = box.top; y < box.top + box.height; y++)
-        fill_pixels(view->pixels + (y * view->width + box.left) * view->channels, view, color, box.width);
+        fill_pixels(view->pixels + (y * view->width + box.left) * view->channels, view, fill_of(&color), box.width);
 }
 
 void nf_deep_erase(nf_deep_view *view, const nf_transform *transform, const void *record) {

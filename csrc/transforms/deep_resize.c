@@ -3,7 +3,6 @@
 #include "../kernels/filter.h"
 #include "deep.h"
 #include "transform.h"
-#include "warp.h"
 
 #include "../core/integers.h"
 
@@ -106,16 +105,16 @@ static void pick(nf_deep_view *view, nf_box box, nf_extent out) {
     }
 }
 
-/* ---- In a recipe ---- */
+/* ---- On a view, and in a recipe ---- */
 
-static size_t scratch_size(nf_extent in, nf_extent out, int64_t channels, nf_interpolation interpolation) {
+size_t nf_deep_resize_size(nf_extent in, nf_extent out, int64_t channels, nf_interpolation interpolation) {
     if (interpolation == NF_NEAREST)
         return nf_warp_scratch_size(out) + (size_t)(in.width * channels) * sizeof(float);
     sizes s = measure(in, out, channels, interpolation);
     return 2 * s.outputs * sizeof(int64_t) + (s.weights + s.row + s.middle) * sizeof(float);
 }
 
-static void resize(nf_deep_view *view, nf_box box, nf_extent out, nf_interpolation interpolation) {
+void nf_deep_view_resize(nf_deep_view *view, nf_box box, nf_extent out, nf_interpolation interpolation) {
     if (interpolation == NF_NEAREST)
         pick(view, box, out);
     else
@@ -126,21 +125,21 @@ static void resize(nf_deep_view *view, nf_box box, nf_extent out, nf_interpolati
 size_t nf_deep_crop_scratch(const nf_transform *transform, nf_extent in, int64_t channels) {
     nf_extent out = {transform->crop.height, transform->crop.width};
     nf_interpolation interpolation = transform->crop.interpolation;
-    return scratch_size(in, out, channels, interpolation);
+    return nf_deep_resize_size(in, out, channels, interpolation);
 }
 
 void nf_deep_crop(nf_deep_view *view, const nf_transform *transform, const void *record) {
     nf_extent out = {transform->crop.height, transform->crop.width};
-    resize(view, *(const nf_box *)record, out, transform->crop.interpolation);
+    nf_deep_view_resize(view, *(const nf_box *)record, out, transform->crop.interpolation);
 }
 
 size_t nf_deep_resize_scratch(const nf_transform *transform, nf_extent in, int64_t channels) {
-    return scratch_size(in, nf_resized_extent(transform, in), channels, transform->resize.interpolation);
+    return nf_deep_resize_size(in, nf_resized_extent(transform, in), channels, transform->resize.interpolation);
 }
 
 void nf_deep_resize(nf_deep_view *view, const nf_transform *transform, const void *record) {
     (void)record;
     nf_extent in = {view->height, view->width};
     nf_box all = {.height = (int32_t)in.height, .width = (int32_t)in.width};
-    resize(view, all, nf_resized_extent(transform, in), transform->resize.interpolation);
+    nf_deep_view_resize(view, all, nf_resized_extent(transform, in), transform->resize.interpolation);
 }

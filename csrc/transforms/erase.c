@@ -35,12 +35,14 @@ static nf_status check_box(nf_box box, nf_extent in) {
 
 /* ---- On a batch ---- */
 
-nf_status nf_erase(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box, const uint8_t *value,
-                   int64_t value_count) {
+nf_status nf_erase(void *out, const void *images, nf_images shape, nf_box box, const void *value, int64_t value_count) {
     nf_extent size = {shape.height, shape.width};
     NF_TRY(check_box(box, size));
-    NF_TRY(nf_check_fill_count(value_count, shape.channels, "value"));
-    erasure e = {box, shape.width, shape.channels, {value, value_count}};
+    NF_TRY(nf_check_fill(value, value_count, shape, "value"));
+    NF_TRY(nf_check_images(images, shape));
+    nf_fill fill = nf_fill_of(value, value_count, shape.type);
+    shape = nf_as_bytes(shape);
+    erasure e = {box, shape.width, shape.channels, fill};
     return nf_map_rows(out, size, images, shape, erase_rows, &e);
 }
 

@@ -22,7 +22,9 @@ static void hflip_rows(uint8_t *out, const uint8_t *image, int64_t begin, int64_
         nf_kernel->reverse_pixels(out, image + y * row, in->channels, in->width);
 }
 
-nf_status nf_hflip(uint8_t *out, const uint8_t *images, nf_images shape) {
+nf_status nf_hflip(void *out, const void *images, nf_images shape) {
+    NF_TRY(nf_check_images(images, shape));
+    shape = nf_as_bytes(shape);
     rows in = rows_of(shape);
     return nf_map_rows(out, (nf_extent){shape.height, shape.width}, images, shape, hflip_rows, &in);
 }
@@ -34,7 +36,9 @@ static void vflip_rows(uint8_t *out, const uint8_t *image, int64_t begin, int64_
         memcpy(out, image + (size_t)(in->last - y) * row, row);
 }
 
-nf_status nf_vflip(uint8_t *out, const uint8_t *images, nf_images shape) {
+nf_status nf_vflip(void *out, const void *images, nf_images shape) {
+    NF_TRY(nf_check_images(images, shape));
+    shape = nf_as_bytes(shape);
     rows in = rows_of(shape);
     return nf_map_rows(out, (nf_extent){shape.height, shape.width}, images, shape, vflip_rows, &in);
 }

@@ -1,5 +1,8 @@
 /* The luma of RGB, in one channel or in all three. Source: Pillow, Convert.c (ITU-R 601-2 luma). */
+#include "deep.h"
 #include "transform.h"
+
+#include "../core/integers.h"
 
 #include <string.h>
 
@@ -21,12 +24,20 @@ static void grayscale_one(nf_view *view, const void *out_channels) {
     view->channels = wanted;
 }
 
-nf_status nf_rgb_to_grayscale(uint8_t *out, const uint8_t *images, nf_images shape, int64_t out_channels) {
+static void deep_luma_one(nf_deep_view *view, const void *out_channels) {
+    nf_deep_view_luma(view, *(const int64_t *)out_channels);
+}
+
+nf_status nf_rgb_to_grayscale(void *out, const void *images, nf_images shape, int64_t out_channels) {
     NF_TRY(nf_check_color(shape, "rgb_to_grayscale"));
     if (out_channels != 1 && out_channels != 3)
         return nf_fail(NF_BAD_VALUE, "channels must be 1 or 3, got %lld", (long long)out_channels);
-    return nf_map_images(out, (size_t)(shape.height * shape.width * out_channels), images, shape,
-                         (nf_extent){shape.height, shape.width}, 0, grayscale_one, &out_channels);
+    int64_t pixels = shape.height * shape.width;
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_map_images(out, pixels * out_channels, images, shape,
+                                  pixels * nf_max(shape.channels, out_channels), 0, deep_luma_one, &out_channels);
+    return nf_map_images(out, (size_t)(pixels * out_channels), images, shape, (nf_extent){shape.height, shape.width}, 0,
+                         grayscale_one, &out_channels);
 }
 
 static nf_status plan(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {

@@ -1,4 +1,5 @@
 /* Hue: a shift in HSV of 8 bits. Source: Pillow, Convert.c (rgb2hsv, hsv2rgb); torchvision, adjust_hue. */
+#include "deep.h"
 #include "transform.h"
 
 nf_status nf_check_hue(double factor) {
@@ -18,9 +19,11 @@ static void hue_one(nf_view *view, const void *factor) {
     nf_view_hue(view, *(const double *)factor);
 }
 
-nf_status nf_adjust_hue(uint8_t *out, const uint8_t *images, nf_images shape, double factor) {
+nf_status nf_adjust_hue(void *out, const void *images, nf_images shape, double factor) {
     NF_TRY(nf_check_hue(factor));
     NF_TRY(nf_check_color(shape, "adjust_hue"));
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_adjust(out, images, shape, nf_deep_view_hue, factor);
     return nf_map_images(out, (size_t)(shape.height * shape.width * shape.channels), images, shape,
                          (nf_extent){shape.height, shape.width}, 0, hue_one, &factor);
 }

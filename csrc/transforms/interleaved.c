@@ -2,6 +2,7 @@
 
 #include "../core/integers.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { BYTES_PER_TASK = 1 << 16 };
@@ -28,7 +29,7 @@ static void map_rows(void *context, int64_t task, int worker) {
 
 nf_status nf_map_rows(uint8_t *out, nf_extent size, const uint8_t *images, nf_images shape, nf_row_operation operation,
                       const void *arguments) {
-    NF_TRY(nf_check_images(shape));
+    NF_TRY(nf_check_images(images, shape));
     map job = {.out = out,
                .size = size,
                .images = images,
@@ -55,19 +56,31 @@ void nf_view_rows(nf_view *view, nf_extent size, nf_row_operation operation, con
     nf_view_swap(view, size);
 }
 
-void nf_fill_pixels(uint8_t *out, nf_fill fill, int64_t channels, int64_t n) {
-    if (fill.count == 1 || channels == 1) {
-        memset(out, fill.values[0], (size_t)(n * channels));
-        return;
-    }
-    for (int64_t i = 0; i < n; i++)
-        memcpy(out + i * channels, fill.values, (size_t)channels);
+nf_fill nf_fill_of(const void *values, int64_t count, nf_pixel_type type) {
+    return (nf_fill){values, (size_t)count * nf_value_size(type)};
+}
+
+void nf_fill_pixels(uint8_t *out, nf_fill fill, int64_t pixel, int64_t n) {
+    size_t size = (size_t)(n * pixel);
+    if (fill.size == 1)
+        memset(out, fill.bytes[0], size);
+    else
+        for (size_t i = 0; i < size; i += fill.size)
+            memcpy(out + i, fill.bytes, fill.size);
 }
 
 nf_status nf_check_fill_count(int64_t count, int64_t channels, const char *name) {
     if (count != 1 && count != channels)
         return nf_fail(NF_BAD_VALUE, "%s must be one number, or one per channel (%lld), got %lld numbers", name,
                        (long long)channels, (long long)count);
+    return NF_OK;
+}
+
+nf_status nf_check_fill(const void *values, int64_t count, nf_images shape, const char *name) {
+    NF_TRY(nf_check_fill_count(count, shape.channels, name));
+    for (int64_t i = 0; i < count && shape.type == NF_PIXEL_FLOAT; i++)
+        if (!isfinite(((const float *)values)[i]))
+            return nf_fail(NF_BAD_VALUE, "%s must be finite, got %g", name, (double)((const float *)values)[i]);
     return NF_OK;
 }
 

@@ -1,13 +1,18 @@
 /* The negative. Source: Pillow, ImageOps.invert; torchvision, RandomInvert. */
 #include "bytes.h"
+#include "deep.h"
 #include "transform.h"
+
+#include <math.h>
 
 static void invert(uint8_t *out, const uint8_t *in, size_t n, const void *arguments) {
     (void)arguments;
     nf_kernel->invert_from(out, in, 0, n);
 }
 
-nf_status nf_invert(uint8_t *out, const uint8_t *images, nf_images shape) {
+nf_status nf_invert(void *out, const void *images, nf_images shape) {
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_adjust(out, images, shape, nf_deep_view_invert, -INFINITY);
     return nf_map_bytes(out, images, shape, invert, NULL);
 }
 

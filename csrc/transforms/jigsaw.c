@@ -58,12 +58,12 @@ static void jigsaw_one(void *context, int64_t task, int worker) {
                      (size_t)job->grid);
 }
 
-nf_status nf_jigsaw(uint8_t *out, const uint8_t *images, nf_images shape, const uint8_t *order, int64_t grid) {
-    NF_TRY(nf_check_images(shape));
+nf_status nf_jigsaw(void *out, const void *images, nf_images shape, const uint8_t *order, int64_t grid) {
+    NF_TRY(nf_check_images(images, shape));
     NF_TRY(check_grid(grid));
     NF_TRY(check_fit(grid, (nf_extent){shape.height, shape.width}));
     NF_TRY(check_order(order, grid));
-    map job = {out, images, shape, order, grid};
+    map job = {out, images, nf_as_bytes(shape), order, grid};
     return nf_parallel(jigsaw_one, &job, shape.count, NF_MAX_THREADS);
 }
 

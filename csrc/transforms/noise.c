@@ -1,4 +1,5 @@
 /* Gaussian noise. Source: torchvision, gaussian_noise; the numbers are a function of seed, image, channel and place. */
+#include "deep.h"
 #include "transform.h"
 
 #include <math.h>
@@ -38,11 +39,18 @@ static void noise_one(nf_view *view, const void *arguments) {
     add_noise(view, noise);
 }
 
-nf_status nf_gaussian_noise(uint8_t *out, const uint8_t *images, nf_images shape, double mean, double sigma,
-                            uint64_t seed, uint64_t index) {
+static void deep_noise_one(nf_deep_view *view, const void *arguments) {
+    const noise_arguments *noise = arguments;
+    nf_deep_view_noise(view, noise->mean, noise->sigma, noise->seed, noise->index + (uint64_t)view->number);
+}
+
+nf_status nf_gaussian_noise(void *out, const void *images, nf_images shape, double mean, double sigma, uint64_t seed,
+                            uint64_t index) {
     NF_TRY(check_mean(mean));
     NF_TRY(check_sigma(sigma));
     noise_arguments noise = {mean, sigma, seed, index};
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_map_alike(out, images, shape, 0, deep_noise_one, &noise);
     return nf_map_images(out, (size_t)(shape.height * shape.width * shape.channels), images, shape,
                          (nf_extent){shape.height, shape.width}, 0, noise_one, &noise);
 }

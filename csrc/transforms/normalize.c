@@ -18,16 +18,10 @@ nf_status nf_normalize_weights(float *scale, float *offset, const double *mean, 
     return NF_OK;
 }
 
-void nf_view_normalize(float *out, nf_view *view, const float *scale, const float *offset) {
-    nf_view_load(view);
-    nf_kernel->normalize_planes(out, view->pixels, view->stride, (size_t)view->channels, scale, offset,
-                                (size_t)(view->height * view->width));
-}
-
 static void store_floats(float *out, nf_view_layout layout, nf_view *view, const float *scale, const float *offset) {
     size_t n = (size_t)(view->height * view->width);
     if (layout == NF_VIEW_NHWC) {
-        nf_view_normalize(out, view, scale, offset);
+        nf_kernel->normalize_planes(out, view->pixels, view->stride, (size_t)view->channels, scale, offset, n);
         return;
     }
     for (size_t c = 0; c < (size_t)view->channels; c++)
@@ -54,39 +48,23 @@ void nf_view_store(void *out, nf_view_type type, nf_view_layout layout, int64_t 
         store_bytes((uint8_t *)out + index * size, layout, view);
 }
 
-typedef struct normalize_job {
-    nf_view views[NF_MAX_THREADS];
-    float *out, *scale, *offset;
-    const uint8_t *images;
-    nf_images shape;
-} normalize_job;
-
-static void normalize_one(void *context, int64_t task, int worker) {
-    normalize_job *job = context;
-    nf_images shape = job->shape;
-    int64_t size = shape.height * shape.width * shape.channels;
-    nf_view *view = &job->views[worker];
-    nf_view_start(view, job->images + task * size, (nf_extent){shape.height, shape.width});
-    nf_view_normalize(job->out + task * size, view, job->scale, job->offset);
-}
-
-nf_status nf_normalize(float *out, const uint8_t *images, nf_images shape, const double *mean, const double *std) {
-    normalize_job job = {.out = out, .images = images, .shape = shape};
-    if (shape.height < 1 || shape.width < 1 || shape.channels < 1)
-        return nf_fail(NF_BAD_VALUE, "image must have at least one pixel and one channel, got shape (%lld, %lld, %lld)",
-                       (long long)shape.height, (long long)shape.width, (long long)shape.channels);
-    void *weights, *memory;
-    NF_TRY(nf_alloc(&weights, 2 * (size_t)shape.channels * sizeof(float)));
-    job.scale = weights;
-    job.offset = job.scale + shape.channels;
-    int workers = nf_workers(shape.count);
-    nf_status status = nf_normalize_weights(job.scale, job.offset, mean, std, shape.channels, 255);
-    if (status == NF_OK)
-        status = nf_views_alloc(job.views, &memory, workers, (nf_extent){shape.height, shape.width}, shape.channels, 0);
-    if (status == NF_OK) {
-        status = nf_parallel(normalize_one, &job, shape.count, workers);
-        nf_free(memory);
-    }
-    nf_free(weights);
+/* A recipe without operations. */
+nf_status nf_normalize(float *out, const void *images, nf_images shape, const double *mean, const double *std) {
+    if (shape.type != NF_PIXEL_FLOAT) /* those are checked below */
+        NF_TRY(nf_check_images(images, shape));
+    static const nf_transform none;
+    nf_recipe recipe = {.transforms = &none,
+                        .views = 1,
+                        .channels = shape.channels,
+                        .pixel_type = shape.type,
+                        .mean = mean,
+                        .std = std};
+    void *list;
+    NF_TRY(nf_alloc(&list, (size_t)shape.count * sizeof(nf_image)));
+    size_t size = (size_t)(shape.height * shape.width * shape.channels) * nf_value_size(shape.type);
+    for (int64_t n = 0; n < shape.count; n++)
+        ((nf_image *)list)[n] = (nf_image){(const char *)images + (size_t)n * size, shape.height, shape.width};
+    nf_status status = nf_recipe_apply(out, NF_VIEW_FLOATS, NF_VIEW_NHWC, &recipe, list, "", shape.count);
+    nf_free(list);
     return status;
 }

@@ -8,9 +8,6 @@
 nf_status nf_normalize_weights(float *scale, float *offset, const double *mean, const double *std, int64_t channels,
                                double full);
 
-/* Writes the view, interleaved. */
-void nf_view_normalize(float *out, nf_view *view, const float *scale, const float *offset);
-
 /* Writes the view as view number `index` of an array. */
 void nf_view_store(void *out, nf_view_type type, nf_view_layout layout, int64_t index, nf_view *view,
                    const float *scale, const float *offset);

@@ -79,13 +79,13 @@ static nf_status find_map(nf_map *map, const double starts[8], const double ends
 
 /* ---- On a batch ---- */
 
-nf_status nf_perspective(uint8_t *out, const uint8_t *images, nf_images shape, const double startpoints[8],
-                         const double endpoints[8], nf_interpolation interpolation, const uint8_t *fill,
+nf_status nf_perspective(void *out, const void *images, nf_images shape, const double startpoints[8],
+                         const double endpoints[8], nf_interpolation interpolation, const void *fill,
                          int64_t fill_count) {
     nf_map map;
     NF_TRY(find_map(&map, startpoints, endpoints));
-    return nf_warp_images(out, (nf_extent){shape.height, shape.width}, images, shape, map, interpolation,
-                          (nf_fill){fill, fill_count});
+    return nf_warp_images(out, (nf_extent){shape.height, shape.width}, images, shape, map, interpolation, fill,
+                          fill_count);
 }
 
 /* ---- In a recipe ---- */
@@ -165,7 +165,7 @@ static void apply(nf_view *view, const nf_transform *transform, const void *reco
     nf_map map;
     if (drawn->applied && nf_perspective_map(&map, drawn, size) == NF_OK)
         nf_view_warp(view, size, map, transform->perspective.interpolation,
-                     (nf_fill){transform->perspective.fill.values, transform->perspective.fill.count});
+                     nf_fill_of(transform->perspective.fill.values, transform->perspective.fill.count, NF_PIXEL_BYTE));
 }
 
 const nf_transform_type nf_perspective_type = {.draw_size = sizeof(nf_perspective_draw),

@@ -291,19 +291,17 @@ static void apply_one(void *context, int64_t task, int worker) {
     nf_view_store(job->out, job->type, job->layout, index, view, job->scale, job->offset);
 }
 
-static const double FULL[] = {[NF_PIXEL_BYTE] = 255, [NF_PIXEL_SHORT] = 65535, [NF_PIXEL_FLOAT] = 1};
-
 static nf_status apply_all(apply_job *job, nf_extent room, size_t scratch_size) {
     const nf_recipe *recipe = job->recipe;
     if (job->type == NF_VIEW_FLOATS)
         NF_TRY(nf_normalize_weights(job->scale, job->offset, recipe->mean, recipe->std, recipe->channels,
-                                    FULL[recipe->pixel_type]));
+                                    nf_white(recipe->pixel_type)));
     for (int64_t view = 0; view < recipe->views; view++)
         for (int64_t n = 0; n < job->count; n++)
             NF_TRY(check_record(job, view, n));
     if (recipe->pixel_type != NF_PIXEL_BYTE)
         return nf_deep_apply(&(nf_deep_job){job->out, job->layout, recipe, job->images, job->records, job->record_size,
-                                            job->count, (float)FULL[recipe->pixel_type], job->scale, job->offset});
+                                            job->count, job->scale, job->offset});
     int workers = nf_workers(recipe->views * job->count);
     void *memory;
     NF_TRY(nf_views_alloc(job->views, &memory, workers, room, recipe->channels, scratch_size));

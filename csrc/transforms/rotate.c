@@ -130,16 +130,19 @@ nf_status nf_rotated_size(int64_t *height, int64_t *width, nf_images shape, doub
     return NF_OK;
 }
 
-nf_status nf_rotate(uint8_t *out, const uint8_t *images, nf_images shape, double angle, bool expands,
-                    const double *center, nf_interpolation interpolation, const uint8_t *fill, int64_t fill_count) {
+nf_status nf_rotate(void *out, const void *images, nf_images shape, double angle, bool expands, const double *center,
+                    nf_interpolation interpolation, const void *fill, int64_t fill_count) {
     int64_t height, width;
     NF_TRY(nf_rotated_size(&height, &width, shape, angle, expands, center));
     NF_TRY(nf_check_interpolation(interpolation));
-    NF_TRY(nf_check_fill_count(fill_count, shape.channels, "fill"));
+    NF_TRY(nf_check_fill(fill, fill_count, shape, "fill"));
+    NF_TRY(nf_check_images(images, shape));
     plan made = make_plan((nf_extent){shape.height, shape.width}, shape.channels, angle, expands, center);
-    if (made.turns.count >= 0)
-        return nf_map_rows(out, made.out, images, shape, turn_rows, &made.turns);
-    return nf_warp_images(out, made.out, images, shape, made.map, interpolation, (nf_fill){fill, fill_count});
+    if (made.turns.count < 0)
+        return nf_warp_images(out, made.out, images, shape, made.map, interpolation, fill, fill_count);
+    shape = nf_as_bytes(shape);
+    made.turns.channels = shape.channels;
+    return nf_map_rows(out, made.out, images, shape, turn_rows, &made.turns);
 }
 
 /* ---- In a recipe ---- */
@@ -184,7 +187,7 @@ static void apply(nf_view *view, const nf_transform *transform, const void *reco
         nf_view_rows(view, size, turn_rows, &made.turns);
     else if (made.turns.count < 0)
         nf_view_warp(view, size, made.map, transform->rotation.interpolation,
-                     (nf_fill){transform->rotation.fill.values, transform->rotation.fill.count});
+                     nf_fill_of(transform->rotation.fill.values, transform->rotation.fill.count, NF_PIXEL_BYTE));
 }
 
 const nf_transform_type nf_rotation_type = {.draw_size = sizeof(nf_rotation_draw),

@@ -1,4 +1,5 @@
 /* Saturation: a blend with each pixel's luma. Source: Pillow, ImageEnhance.Color. */
+#include "deep.h"
 #include "transform.h"
 
 nf_status nf_check_color(nf_images shape, const char *operation) {
@@ -18,9 +19,11 @@ static void saturation_one(nf_view *view, const void *factor) {
     nf_view_saturation(view, *(const double *)factor);
 }
 
-nf_status nf_adjust_saturation(uint8_t *out, const uint8_t *images, nf_images shape, double factor) {
+nf_status nf_adjust_saturation(void *out, const void *images, nf_images shape, double factor) {
     NF_TRY(nf_check_factor(factor, "factor"));
     NF_TRY(nf_check_color(shape, "adjust_saturation"));
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_adjust(out, images, shape, nf_deep_view_saturation, factor);
     return nf_map_images(out, (size_t)(shape.height * shape.width * shape.channels), images, shape,
                          (nf_extent){shape.height, shape.width}, 0, saturation_one, &factor);
 }

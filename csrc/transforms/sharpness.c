@@ -1,5 +1,6 @@
 /* Sharpness: a blend with the smoothed image. Source: Pillow, ImageEnhance.Sharpness; torchvision,
  * RandomAdjustSharpness. */
+#include "deep.h"
 #include "transform.h"
 
 #include <string.h>
@@ -32,8 +33,10 @@ static void sharpen_one(nf_view *view, const void *factor) {
     sharpen(view, *(const double *)factor);
 }
 
-nf_status nf_adjust_sharpness(uint8_t *out, const uint8_t *images, nf_images shape, double factor) {
+nf_status nf_adjust_sharpness(void *out, const void *images, nf_images shape, double factor) {
     NF_TRY(nf_check_factor(factor, "factor"));
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_adjust(out, images, shape, nf_deep_view_sharpness, factor);
     return nf_map_images(out, (size_t)(shape.height * shape.width * shape.channels), images, shape,
                          (nf_extent){shape.height, shape.width}, 0, sharpen_one, &factor);
 }

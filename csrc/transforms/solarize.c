@@ -1,13 +1,15 @@
 /* Solarisation: inverts what is bright. Source: Pillow, ImageOps.solarize; torchvision, RandomSolarize. */
 #include "bytes.h"
+#include "deep.h"
 #include "transform.h"
 
 #include <math.h>
 #include <string.h>
 
-static nf_status check_threshold(double threshold) {
-    if (!(threshold >= 0 && threshold <= 256))
-        return nf_fail(NF_BAD_VALUE, "threshold must be in 0..256, got %g", threshold);
+/* `most`: of the images' type. */
+static nf_status check_threshold(double threshold, double most) {
+    if (!(threshold >= 0 && threshold <= most))
+        return nf_fail(NF_BAD_VALUE, "threshold must be in 0..%g, got %g", most, threshold);
     return NF_OK;
 }
 
@@ -19,14 +21,19 @@ static void solarize(uint8_t *out, const uint8_t *in, size_t n, const void *thre
         memcpy(out, in, n);
 }
 
-nf_status nf_solarize(uint8_t *out, const uint8_t *images, nf_images shape, double threshold) {
-    NF_TRY(check_threshold(threshold));
+nf_status nf_solarize(void *out, const void *images, nf_images shape, double threshold) {
+    if (shape.type == NF_PIXEL_FLOAT && !isfinite(threshold))
+        return nf_fail(NF_BAD_VALUE, "threshold must be finite, got %g", threshold);
+    if (shape.type != NF_PIXEL_FLOAT)
+        NF_TRY(check_threshold(threshold, nf_white(shape.type) + 1));
+    if (shape.type != NF_PIXEL_BYTE)
+        return nf_deep_adjust(out, images, shape, nf_deep_view_invert, threshold);
     return nf_map_bytes(out, images, shape, solarize, &threshold);
 }
 
 static nf_status check(const nf_transform *transform) {
     NF_TRY(nf_check_probability(transform));
-    return check_threshold(transform->solarize.threshold);
+    return check_threshold(transform->solarize.threshold, 256);
 }
 
 static void apply(nf_view *view, const nf_transform *transform, const void *record) {

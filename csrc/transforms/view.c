@@ -1,5 +1,7 @@
 #include "view.h"
 
+#include <stdatomic.h>
+
 enum { PADDING = 64, ALIGNMENT = 64 };
 
 static size_t align(size_t size) {
@@ -57,12 +59,66 @@ nf_status nf_views_alloc(nf_view views[NF_MAX_THREADS], void **memory, int worke
     return NF_OK;
 }
 
-nf_status nf_check_images(nf_images shape) {
+/* ---- Checks ---- */
+
+static const float LARGEST = 1e30f; /* leaves room for filters and for 1 / std */
+
+typedef struct check {
+    const nf_image *images; /* or NULL: */
+    const float *batch;
+    int64_t pixels, channels; /* of each image of the batch */
+    atomic_llong bad;         /* the first image that is not finite, or their number */
+} check;
+
+static void check_one(void *context, int64_t n, int worker) {
+    (void)worker;
+    check *job = context;
+    const nf_image *image = job->images ? &job->images[n] : NULL;
+    int64_t size = job->channels * (image ? image->height * image->width : job->pixels);
+    const float *pixels = image ? image->pixels : job->batch + n * size;
+    bool fine = true;
+    for (int64_t i = 0; i < size; i++)
+        fine &= (pixels[i] >= -LARGEST) & (pixels[i] <= LARGEST);
+    long long first = atomic_load(&job->bad);
+    while (!fine && n < first && !atomic_compare_exchange_weak(&job->bad, &first, n))
+        ;
+}
+
+static nf_status run_check(check *job, int64_t count, const char *name) {
+    atomic_init(&job->bad, count);
+    NF_TRY(nf_parallel(check_one, job, count, NF_MAX_THREADS));
+    long long bad = atomic_load(&job->bad);
+    if (bad < count)
+        return nf_fail(NF_BAD_VALUE, "%s must be finite and at most %g in size: image %lld is not", name,
+                       (double)LARGEST, bad);
+    return NF_OK;
+}
+
+nf_status nf_check_floats(const nf_image *images, int64_t count, int64_t channels, const char *name) {
+    return run_check(&(check){.images = images, .channels = channels}, count, name);
+}
+
+nf_status nf_check_images(const void *images, nf_images shape) {
     if (shape.height < 1 || shape.width < 1 || shape.channels < 1)
         return nf_fail(NF_BAD_VALUE, "image must have at least one pixel and one channel, got shape (%lld, %lld, %lld)",
                        (long long)shape.height, (long long)shape.width, (long long)shape.channels);
-    return NF_OK;
+    if (shape.type != NF_PIXEL_FLOAT)
+        return NF_OK;
+    check job = {.batch = images, .pixels = shape.height * shape.width, .channels = shape.channels};
+    return run_check(&job, shape.count, "image");
 }
+
+size_t nf_value_size(nf_pixel_type type) {
+    return type == NF_PIXEL_BYTE ? 1 : type == NF_PIXEL_SHORT ? 2 : 4;
+}
+
+nf_images nf_as_bytes(nf_images shape) {
+    shape.channels *= (int64_t)nf_value_size(shape.type);
+    shape.type = NF_PIXEL_BYTE;
+    return shape;
+}
+
+/* ---- One operation on a batch ---- */
 
 typedef struct map {
     nf_view views[NF_MAX_THREADS];
@@ -89,7 +145,7 @@ static void map_one(void *context, int64_t task, int worker) {
 
 nf_status nf_map_images(uint8_t *out, size_t out_size, const uint8_t *images, nf_images shape, nf_extent room,
                         size_t scratch_size, nf_view_operation operation, const void *arguments) {
-    NF_TRY(nf_check_images(shape));
+    NF_TRY(nf_check_images(images, shape));
     map job = {.out = out,
                .out_size = out_size,
                .images = images,

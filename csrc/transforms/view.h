@@ -32,8 +32,18 @@ void nf_view_load(nf_view *view);
 /* `spare` has become the image, of this size. */
 void nf_view_swap(nf_view *view, nf_extent extent);
 
-/* Have the images of a batch at least one pixel? */
-nf_status nf_check_images(nf_images shape);
+/* Have the images of a batch at least one pixel? Are they finite and at most 1e30 in size, if they are floats? */
+nf_status nf_check_images(const void *images, nf_images shape);
+
+/* The second question alone, for images of any sizes. `name`: of the argument. */
+nf_status nf_check_floats(const nf_image *images, int64_t count, int64_t channels, const char *name);
+
+/* Bytes of a value. */
+size_t nf_value_size(nf_pixel_type type);
+
+/* The shape of the same images, seen as images of bytes with more channels: operations that move pixels whole take
+ * these. */
+nf_images nf_as_bytes(nf_images shape);
 
 /* Runs `operation` on each image of a batch, in parallel, and writes the results, each out_size bytes, interleaved.
  * `room`: the largest extent on the way; `scratch_size`: bytes of view->scratch. */

@@ -1,4 +1,4 @@
-#include "warp.h"
+#include "deep.h"
 
 #include "../core/integers.h"
 
@@ -10,8 +10,8 @@ enum { MAX_SIDE = 65536 }; /* positions are 32-bit numbers with NF_WARP_BITS bin
 nf_status nf_check_warp_images(int64_t height, int64_t width, int64_t channels) {
     if (height > MAX_SIDE || width > MAX_SIDE || (channels > 0 && height * width > INT32_MAX / channels))
         return nf_fail(NF_BAD_VALUE,
-                       "image must have at most %d rows and columns and less than 2^31 bytes to be warped, got shape "
-                       "(%lld, %lld, %lld)",
+                       "image must have at most %d rows and columns and less than 2^31 bytes to be warped, got %lld x "
+                       "%lld pixels of %lld bytes",
                        MAX_SIDE, (long long)height, (long long)width, (long long)channels);
     return NF_OK;
 }
@@ -218,15 +218,45 @@ void nf_warp_rows(uint8_t *out, const uint8_t *image, int64_t begin, int64_t cou
 
 /* ---- On a batch, on a view ---- */
 
-nf_status nf_warp_images(uint8_t *out, nf_extent size, const uint8_t *images, nf_images shape, nf_map map,
-                         nf_interpolation interpolation, nf_fill fill) {
+typedef struct deep_warp {
+    nf_extent out;
+    nf_map map;
+    nf_interpolation interpolation;
+    nf_deep_fill fill;
+} deep_warp;
+
+static void warp_deep_image(nf_deep_view *view, const void *arguments) {
+    const deep_warp *w = arguments;
+    nf_deep_view_warp(view, w->out, w->map, w->interpolation, w->fill);
+}
+
+static nf_status warp_deep_images(void *out, const void *images, nf_images shape, deep_warp warp, const void *fill,
+                                  int64_t count) {
+    void *values;
+    NF_TRY(nf_alloc(&values, (size_t)count * sizeof(float)));
+    nf_deep_convert(values, fill, shape.type, 0, count);
+    warp.fill = (nf_deep_fill){values, count};
+    int64_t in = shape.height * shape.width * shape.channels, made = warp.out.height * warp.out.width * shape.channels;
+    nf_status status = nf_deep_map_images(out, made, images, shape, nf_max(in, made), nf_warp_scratch_size(warp.out),
+                                          warp_deep_image, &warp);
+    nf_free(values);
+    return status;
+}
+
+nf_status nf_warp_images(void *out, nf_extent size, const void *images, nf_images shape, nf_map map,
+                         nf_interpolation interpolation, const void *fill, int64_t fill_count) {
     NF_TRY(nf_check_interpolation(interpolation));
-    NF_TRY(nf_check_warp_images(shape.height, shape.width, shape.channels));
-    NF_TRY(nf_check_fill_count(fill.count, shape.channels, "fill"));
+    NF_TRY(nf_check_warp_images(shape.height, shape.width, nf_as_bytes(shape).channels));
+    NF_TRY(nf_check_fill(fill, fill_count, shape, "fill"));
+    if (shape.type != NF_PIXEL_BYTE && interpolation != NF_NEAREST)
+        return warp_deep_images(out, images, shape, (deep_warp){size, map, interpolation, {0}}, fill, fill_count);
+    NF_TRY(nf_check_images(images, shape));
+    nf_fill bytes = nf_fill_of(fill, fill_count, shape.type);
+    shape = nf_as_bytes(shape);
     void *scratch;
     NF_TRY(nf_alloc(&scratch, nf_warp_scratch_size(size)));
     nf_warp warp = nf_warp_prepare(map, (nf_extent){shape.height, shape.width}, size, shape.channels, interpolation,
-                                   fill, scratch);
+                                   bytes, scratch);
     nf_status status = nf_map_rows(out, size, images, shape, nf_warp_rows, &warp);
     nf_free(scratch);
     return status;

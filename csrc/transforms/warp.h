@@ -31,9 +31,9 @@ nf_warp nf_warp_prepare(nf_map map, nf_extent in, nf_extent out, int64_t channel
 
 void nf_warp_rows(uint8_t *out, const uint8_t *image, int64_t begin, int64_t count, const void *warp);
 
-/* Checks and runs a warp on a batch, or on a view with its scratch memory. */
-nf_status nf_warp_images(uint8_t *out, nf_extent size, const uint8_t *images, nf_images shape, nf_map map,
-                         nf_interpolation interpolation, nf_fill fill);
+/* Checks and runs a warp on a batch of any type, or on a view with its scratch memory. */
+nf_status nf_warp_images(void *out, nf_extent size, const void *images, nf_images shape, nf_map map,
+                         nf_interpolation interpolation, const void *fill, int64_t fill_count);
 void nf_view_warp(nf_view *view, nf_extent size, nf_map map, nf_interpolation interpolation, nf_fill fill);
 
 /* The maps that recipes' draws stand for. A rotation returns how many quarter turns it is, or -1 and a map. */

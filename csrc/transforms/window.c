@@ -81,9 +81,11 @@ nf_status nf_check_box(nf_box box, nf_extent in) {
     return NF_OK;
 }
 
-nf_status nf_crop(uint8_t *out, const uint8_t *images, nf_images shape, nf_box box) {
+nf_status nf_crop(void *out, const void *images, nf_images shape, nf_box box) {
     nf_extent in = {shape.height, shape.width};
     NF_TRY(nf_check_box(box, in));
+    NF_TRY(nf_check_images(images, shape));
+    shape = nf_as_bytes(shape);
     window w = {.in = in,
                 .out = {box.height, box.width},
                 .top = box.top,
@@ -118,16 +120,18 @@ nf_status nf_padded_size(int64_t *height, int64_t *width, nf_images shape, nf_pa
     return NF_OK;
 }
 
-nf_status nf_pad(uint8_t *out, const uint8_t *images, nf_images shape, nf_padding padding, const uint8_t *fill,
+nf_status nf_pad(void *out, const void *images, nf_images shape, nf_padding padding, const void *fill,
                  int64_t fill_count) {
     window w = {.in = {shape.height, shape.width},
                 .top = -padding.top,
                 .left = -padding.left,
-                .channels = shape.channels,
                 .mode = padding.mode,
-                .fill = {fill, fill_count}};
+                .fill = nf_fill_of(fill, fill_count, shape.type)};
     NF_TRY(nf_padded_size(&w.out.height, &w.out.width, shape, padding));
-    NF_TRY(nf_check_fill_count(fill_count, shape.channels, "fill"));
+    NF_TRY(nf_check_fill(fill, fill_count, shape, "fill"));
+    NF_TRY(nf_check_images(images, shape));
+    shape = nf_as_bytes(shape);
+    w.channels = shape.channels;
     return map_window(out, images, shape, &w);
 }
 
@@ -168,7 +172,7 @@ static void apply_window(nf_view *view, const nf_transform *transform, int64_t t
                 .left = left,
                 .channels = view->channels,
                 .mode = transform->window.padding.mode,
-                .fill = {transform->window.fill.values, transform->window.fill.count}};
+                .fill = nf_fill_of(transform->window.fill.values, transform->window.fill.count, NF_PIXEL_BYTE)};
     nf_view_rows(view, w.out, window_rows, &w);
 }
 

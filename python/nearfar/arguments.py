@@ -6,6 +6,8 @@ import operator
 
 import numpy as np
 
+from nearfar.pixels import WHITE
+
 INTERPOLATIONS = {"bilinear": 0, "bicubic": 1, "nearest": 2}
 PADDING_MODES = {"constant": 0, "edge": 1, "reflect": 2, "symmetric": 3}
 BYTES = np.arange(256, dtype=np.uint8)
@@ -115,12 +117,16 @@ def padding_of(padding, mode) -> tuple[int, int, int, int, int]:
     return left, top, right, bottom, PADDING_MODES[mode]
 
 
-def fill_of(value, name="fill") -> np.ndarray:
-    """The colour of pixels that have none: one number, or one per channel."""
+def fill_of(value, name="fill", dtype=BYTES.dtype) -> np.ndarray:
+    """The colour of pixels that have none, in the dtype of an image: one number, or one per channel."""
     if type(value) is int and 0 <= value < 256:
         return BYTES[value : value + 1]
     values = value if isinstance(value, (tuple, list, np.ndarray)) else (value,)
-    return np.array([integer(one, name, 0, 256) for one in values], np.uint8)
+    if dtype == np.float32:
+        with np.errstate(over="ignore"):  # the core refuses what is not finite
+            return np.array([number(one, name) for one in values]).astype(np.float32)
+    white = WHITE.get(dtype, 255)
+    return np.array([integer(one, name, 0, white + 1) for one in values], np.uint8 if white == 255 else np.uint16)
 
 
 def per_channel(value, name, channels, default) -> np.ndarray:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearfar.arguments import integer, size_of
-from nearfar.recipe_parts import MAX_VIEWS, PIXELS, Form, Images, read_indices, read_seed
+from nearfar.pixels import check_type
+from nearfar.recipe_parts import MAX_VIEWS, Form, Images, read_indices, read_seed
 from nearfar.recipes import Runs
 
 
@@ -157,8 +158,7 @@ class Clips:
 
 def _read(clips) -> np.ndarray:
     clips = np.asarray(clips)
-    if clips.dtype not in PIXELS:
-        raise TypeError(f"clips must be uint8, uint16 or float32, got {clips.dtype}")
+    check_type(clips, "clips")
     if clips.ndim != 5 or 0 in clips.shape:
         raise ValueError(f"clips must be (N, T, H, W, C), each at least 1, got shape {clips.shape}")
     return clips

@@ -1,4 +1,4 @@
-"""Data sets: labelled uint8 images from files on this machine. Nothing is ever downloaded.
+"""Data sets: labelled images from files on this machine. Nothing is ever downloaded.
 
 Labels are for judging features, and for colouring plots; training looks at images only.
 """
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from nearfar._extras import require
 from nearfar.formats import memory_limit, read_cifar10, read_idx, read_npy, read_npz
+from nearfar.image_operations import resized_crop
+from nearfar.pixels import Pixels, check_type
 
 __all__ = ["Dataset", "arrays", "cifar10", "digits", "fashion_mnist", "folder", "idx", "load", "npy"]
 
@@ -38,7 +40,8 @@ class Dataset:
     ----------
     name : str
         Short name, for folders and titles.
-    images, test_images : ndarray of uint8, (N, H, W, C)
+    images, test_images : ndarray of uint8, uint16 or float32, (N, H, W, C)
+        White is 255, 65535 or 1.
     labels, test_labels : ndarray of int64, (N,), or None
         Class numbers from 0; None if the classes are not known.
     classes : tuple of str
@@ -46,9 +49,9 @@ class Dataset:
     """
 
     name: str
-    images: NDArray[np.uint8] = field(repr=False)
+    images: Pixels = field(repr=False)
     labels: NDArray[np.int64] | None = field(repr=False)
-    test_images: NDArray[np.uint8] = field(repr=False)
+    test_images: Pixels = field(repr=False)
     test_labels: NDArray[np.int64] | None = field(repr=False)
     classes: tuple[str, ...] = ()
 
@@ -76,7 +79,7 @@ def arrays(
 
     Parameters
     ----------
-    images : array of uint8
+    images : array of uint8, uint16 or float32
         (N, H, W, C), or (N, H, W) for one channel; N, H, W, C >= 1.
     labels : array of int, (N,), optional
         Class numbers >= 0.
@@ -124,6 +127,8 @@ def arrays(
             raise ValueError(
                 f"test_images must be of the shape of images, {images.shape[1:]}, got {test_images.shape[1:]}"
             )
+        if test_images.dtype != images.dtype:
+            raise TypeError(f"test_images must be of the dtype of images, {images.dtype}, got {test_images.dtype}")
         if (test_labels is None) != (labels is None):
             raise ValueError("labels and test_labels must come together")
         if test_labels is not None:
@@ -138,8 +143,7 @@ def arrays(
 
 def _images(images, name):
     images = np.asarray(images)
-    if images.dtype != np.uint8:
-        raise TypeError(f"{name} must be uint8, got {images.dtype}")
+    check_type(images, name)
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or not images.size:
@@ -323,7 +327,7 @@ def npy(path: str | os.PathLike, *, split: bool = True) -> Dataset:
     Parameters
     ----------
     path : path
-        npy: uint8 images (N, H, W, C) or (N, H, W); labels are taken from "<name>.labels.npy" beside it, if that is
+        npy: images (N, H, W, C) or (N, H, W); labels are taken from "<name>.labels.npy" beside it, if that is
         there. npz: entries "images" and, if there are any, "labels", "test_images" and "test_labels".
     split : bool
         See `arrays`.
@@ -357,6 +361,9 @@ def npy(path: str | os.PathLike, *, split: bool = True) -> Dataset:
 def folder(path: str | os.PathLike, size: int = 64, *, split: bool = True) -> Dataset:
     """Image files in a folder, a subfolder per class; read with Pillow, as RGB.
 
+    Grey images of 16 bits (PNG, TIFF) become uint16 (N, size, size, 1), and those of floats (TIFF, white being 1)
+    float32, if all images of the folder are such.
+
     Parameters
     ----------
     path : path
@@ -364,7 +371,7 @@ def folder(path: str | os.PathLike, size: int = 64, *, split: bool = True) -> Da
         `path` itself have no class.
     size : int
         Height and width in pixels, 1..4096, to which images are resized (the shorter side, bicubic) and cropped (the
-        centre): all are in memory at once, 3 size^2 bytes each.
+        centre): all are in memory at once, 3 size^2 bytes each (2 size^2 or 4 size^2 for uint16 or float32).
     split : bool
         See `arrays`.
 
@@ -377,7 +384,8 @@ def folder(path: str | os.PathLike, size: int = 64, *, split: bool = True) -> Da
     FileNotFoundError
         If there are no images.
     ValueError
-        If one can't be read, or is larger than Pillow's limit against decompression bombs.
+        If one can't be read or is of another kind than the others, or is larger than Pillow's limit against
+        decompression bombs.
     ImportError
         If Pillow is not installed.
     """
@@ -413,29 +421,55 @@ def _list_folder(path):
     return files, None, ()
 
 
+# What Pillow calls grey images of more than 8 bits. "I" has 32 bits; older versions of Pillow read 16 into it.
+_DEEP_MODES = {mode: np.uint16 for mode in ("I", "I;16", "I;16B", "I;16L", "I;16N")} | {"F": np.float32}
+
+
 def _read_images(files, size):
     image_module = require("PIL.Image", "Pillow")
-    needed = 3 * size * size * len(files)
-    if needed > memory_limit():
-        raise ValueError(
-            f"size {size} needs {needed:,} bytes for {len(files):,} images, more than this machine's memory"
-        )
-    images = np.empty((len(files), size, size, 3), np.uint8)
     bombs = image_module.DecompressionBombWarning, image_module.DecompressionBombError
-    for target, file in zip(images, files, strict=True):
+    images = None
+    for number, file in enumerate(files):
         try:
             with warnings.catch_warnings(action="error", category=bombs[0]):
-                target[...] = _read_image(file, size)
+                image = _read_image(file, size)
         except (OSError, ValueError, SyntaxError, *bombs) as error:
             raise ValueError(f"{file}: not a readable image: {error}") from None
+        if images is None:
+            images = _room(len(files), image)
+        if (image.dtype, image.shape) != (images.dtype, images.shape[1:]):
+            kinds = [f"{one.dtype} with {one.shape[-1]} channels" for one in (image, images)]
+            raise ValueError(f"{file}: images must be of one kind, got {kinds[0]} after {kinds[1]}")
+        images[number] = image
     return images
+
+
+def _room(count, image):
+    needed = count * image.nbytes
+    if needed > memory_limit():
+        size = len(image)
+        raise ValueError(f"size {size} needs {needed:,} bytes for {count:,} images, more than this machine's memory")
+    return np.empty((count, *image.shape), image.dtype)
 
 
 def _read_image(file, size):
     ops = require("PIL.ImageOps", "Pillow")
     with require("PIL.Image", "Pillow").open(file) as image:
+        if image.mode in _DEEP_MODES:
+            return _resized(ops.exif_transpose(image), size)
         image.draft("RGB", (size, size))  # lets JPEG decode at a smaller scale
-        return ops.fit(ops.exif_transpose(image).convert("RGB"), (size, size), method=BICUBIC)
+        return np.asarray(ops.fit(ops.exif_transpose(image).convert("RGB"), (size, size), method=BICUBIC))
+
+
+def _resized(image, size):
+    """The centre square of a deep image, (size, size, 1): Pillow does not resize all of them."""
+    pixels, dtype = np.asarray(image), np.dtype(_DEEP_MODES[image.mode])
+    if image.mode == "I" and not 0 <= pixels.min() <= pixels.max() <= 65535:
+        raise ValueError(f"values must be in 0..65535, got {pixels.min()}..{pixels.max()}")
+    height, width = pixels.shape
+    side = min(height, width)
+    box = (height - side) // 2, (width - side) // 2, side, side
+    return resized_crop(pixels.astype(dtype), *box, size, "bicubic")[..., None]
 
 
 _READERS: dict[str, Callable[..., Dataset]] = {

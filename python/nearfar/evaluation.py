@@ -13,6 +13,7 @@ from nearfar import measure
 from nearfar._extras import one_thread, require
 from nearfar.data import Dataset, spread
 from nearfar.network import Network
+from nearfar.pixels import shares_of_white
 
 __all__ = ["Evaluation", "Row", "evaluate"]
 
@@ -158,7 +159,7 @@ def evaluate(method: Any, data: Dataset, *, k: int = 20, limit: int = 10_000, se
             few = measure.linear_probe(train[first], labels[first], test, test_labels)
             return Row(name, train.shape[1], knn, linear, few)
 
-        pixels, test_pixels = (part.reshape(len(part), -1).astype(np.float32) / 255 for part in (images, test_images))
+        pixels, test_pixels = (shares_of_white(part).reshape(len(part), -1) for part in (images, test_images))
         untrained = _untrained(method, images, test_images, seed)
         with one_thread():
             rows = [

@@ -32,18 +32,18 @@ def crop(image, top, left, height, width):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     top, left, height, width : int
         The box, in pixels. It must lie within the image: `pad` first for one that does not.
 
     Returns
     -------
-    uint8 array of the same kind, a copy.
+    array of the same kind and dtype, a copy.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or the box does not lie within it.
+        If the image is of another dtype, or the box does not lie within it.
 
     Examples
     --------
@@ -60,18 +60,18 @@ def center_crop(image, size):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     size : int or (int, int)
         Height and width of the result, at most the image's.
 
     Returns
     -------
-    uint8 array of the same kind.
+    array of the same kind and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or smaller than `size`.
+        If the image is of another dtype, or smaller than `size`.
 
     References
     ----------
@@ -96,23 +96,24 @@ def pad(image, padding, fill=0, padding_mode="constant"):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     padding : int, (int, int) or (int, int, int, int)
         On all sides; left and right, top and bottom; or left, top, right, bottom. >= 0.
-    fill : int or sequence of int
-        0..255, for all channels or one for each; of padding_mode "constant".
+    fill : number or sequence of numbers
+        Of padding_mode "constant", for all channels or one for each, in units of the image: 0..255, 0..65535, or any
+        finite number.
     padding_mode : {"constant", "edge", "reflect", "symmetric"}
         The fill, the outermost pixels, or the mirror image, with the outermost pixels once (reflect) or twice. Padding
         larger than the image goes to and fro.
 
     Returns
     -------
-    uint8 array of the same kind, of at most 16384 rows and columns.
+    array of the same kind and dtype, of at most 16384 rows and columns.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or an argument out of range.
+        If the image is of another dtype, or an argument out of range.
 
     References
     ----------
@@ -125,7 +126,8 @@ def pad(image, padding, fill=0, padding_mode="constant"):
     array([[3, 2, 1, 2, 3, 2, 1]], dtype=uint8)
     """
     *sides, mode = padding_of(padding, padding_mode)
-    return _core.pad(as_images(image), *sides, mode, fill_of(fill))
+    image = as_images(image)
+    return _core.pad(image, *sides, mode, fill_of(fill, dtype=image.dtype))
 
 
 def vflip(image):
@@ -133,11 +135,11 @@ def vflip(image):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Examples
     --------
@@ -157,7 +159,7 @@ def rotate(image, angle, interpolation="bilinear", expand=False, center=None, fi
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     angle : float
         Degrees.
     interpolation : {"bilinear", "bicubic", "nearest"}
@@ -166,17 +168,17 @@ def rotate(image, angle, interpolation="bilinear", expand=False, center=None, fi
         Whether the result is large enough for all corners, rather than as large as the image.
     center : (float, float), optional
         (x, y) from the corner of the first pixel. Default: the middle.
-    fill : int or sequence of int
-        0..255, for all channels or one for each.
+    fill : number or sequence of numbers
+        For all channels or one for each, in units of the image: 0..255, 0..65535, or any finite number.
 
     Returns
     -------
-    uint8 array of the same kind.
+    array of the same kind and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or an argument out of range.
+        If the image is of another dtype, or an argument out of range.
 
     References
     ----------
@@ -190,13 +192,14 @@ def rotate(image, angle, interpolation="bilinear", expand=False, center=None, fi
            [2],
            [1]], dtype=uint8)
     """
+    image = as_images(image)
     return _core.rotate(
-        as_images(image),
+        image,
         number(angle, "angle"),
         bool(expand),
         _center(center),
         interpolation_of(interpolation),
-        fill_of(fill),
+        fill_of(fill, dtype=image.dtype),
     )
 
 
@@ -205,7 +208,7 @@ def affine(image, angle, translate, scale, shear, interpolation="bilinear", fill
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     angle : float
         Degrees, within -1e6..1e6.
     translate : (float, float)
@@ -216,19 +219,20 @@ def affine(image, angle, translate, scale, shear, interpolation="bilinear", fill
         Degrees within -89.9..89.9, along x, or along x and y.
     interpolation : {"bilinear", "bicubic", "nearest"}
         Without antialiasing.
-    fill : int or sequence of int
-        0..255, for all channels or one for each: the value of places outside the image.
+    fill : number or sequence of numbers
+        The value of places outside the image, for all channels or one for each, in units of the image: 0..255,
+        0..65535, or any finite number.
     center : (float, float), optional
         (x, y) from the corner of the first pixel. Default: the middle.
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or an argument out of range.
+        If the image is of another dtype, or an argument out of range.
 
     References
     ----------
@@ -241,15 +245,16 @@ def affine(image, angle, translate, scale, shear, interpolation="bilinear", fill
     array([[0, 1, 2, 3]], dtype=uint8)
     """
     shears = _pair(shear, "shear") if isinstance(shear, (tuple, list)) else (number(shear, "shear"), 0.0)
+    image = as_images(image)
     return _core.affine(
-        as_images(image),
+        image,
         number(angle, "angle"),
         *_pair(translate, "translate"),
         number(scale, "scale"),
         *shears,
         _center(center),
         interpolation_of(interpolation),
-        fill_of(fill),
+        fill_of(fill, dtype=image.dtype),
     )
 
 
@@ -258,23 +263,24 @@ def perspective(image, startpoints, endpoints, interpolation="bilinear", fill=0)
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     startpoints, endpoints : float (4, 2)
         (x, y) of points of the image, and where they go; no three on a line. torchvision's convention: the corners of
         an image are (0, 0), (W - 1, 0), (W - 1, H - 1), (0, H - 1).
     interpolation : {"bilinear", "bicubic", "nearest"}
         Without antialiasing.
-    fill : int or sequence of int
-        0..255, for all channels or one for each: the value of places outside the image.
+    fill : number or sequence of numbers
+        The value of places outside the image, for all channels or one for each, in units of the image: 0..255,
+        0..65535, or any finite number.
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or an argument out of range.
+        If the image is of another dtype, or an argument out of range.
 
     References
     ----------
@@ -296,7 +302,9 @@ def perspective(image, startpoints, endpoints, interpolation="bilinear", fill=0)
         if array.shape != (4, 2):
             raise ValueError(f"{name} must be four points (x, y), got shape {array.shape}")
         points.append(array.astype(np.float64).ravel())
-    return _core.perspective(as_images(image), np.concatenate(points), interpolation_of(interpolation), fill_of(fill))
+    image = as_images(image)
+    filled = fill_of(fill, dtype=image.dtype)
+    return _core.perspective(image, np.concatenate(points), interpolation_of(interpolation), filled)
 
 
 def erase(image, top, left, height, width, value=0):
@@ -304,20 +312,20 @@ def erase(image, top, left, height, width, value=0):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     top, left, height, width : int
         The box, within the image; it may be empty.
-    value : int or sequence of int
-        0..255, for all channels or one for each.
+    value : number or sequence of numbers
+        For all channels or one for each, in units of the image: 0..255, 0..65535, or any finite number.
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or the box does not lie within it.
+        If the image is of another dtype, or the box does not lie within it.
 
     References
     ----------
@@ -329,4 +337,5 @@ def erase(image, top, left, height, width, value=0):
     >>> erase(np.array([[1, 2, 3, 4]], np.uint8), 0, 1, 1, 2, value=9)
     array([[1, 9, 9, 4]], dtype=uint8)
     """
-    return _core.erase(as_images(image), *box_of(top, left, height, width), fill_of(value, "value"))
+    image = as_images(image)
+    return _core.erase(image, *box_of(top, left, height, width), fill_of(value, "value", image.dtype))

@@ -23,7 +23,7 @@ def resized_crop(image, top, left, height, width, size, interpolation="bilinear"
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     top, left, height, width : int
         The box, in pixels. It must lie within the image.
     size : int or (int, int)
@@ -32,12 +32,12 @@ def resized_crop(image, top, left, height, width, size, interpolation="bilinear"
 
     Returns
     -------
-    uint8 array of the same kind.
+    array of the same kind and dtype.
 
     Raises
     ------
     TypeError
-        If the image is not uint8.
+        If the image is of another dtype.
     ValueError
         If the box does not lie within the image, or the size is out of range.
 
@@ -63,7 +63,7 @@ def resize(image, size, interpolation="bilinear", max_size=None):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     size : int or (int, int)
         An integer is the length of the shorter side; the other one keeps the ratio, fractions dropped. A pair is
         (height, width). 1..16384.
@@ -73,12 +73,12 @@ def resize(image, size, interpolation="bilinear", max_size=None):
 
     Returns
     -------
-    uint8 array of the same kind.
+    array of the same kind and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or a size out of range.
+        If the image is of another dtype, or a size out of range.
 
     References
     ----------
@@ -107,11 +107,11 @@ def hflip(image):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Examples
     --------
@@ -127,18 +127,18 @@ def adjust_brightness(image, factor):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     factor : float
         0..1e6; 0 gives black, 1 the image.
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or the factor out of range.
+        If the image is of another dtype, or the factor out of range.
 
     References
     ----------
@@ -161,18 +161,18 @@ def adjust_contrast(image, factor):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     factor : float
         0..1e6; 0 gives plain grey, 1 the image.
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or the factor out of range.
+        If the image is of another dtype, or the factor out of range.
 
     References
     ----------
@@ -192,19 +192,19 @@ def adjust_saturation(image, factor):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
         Three channels; one channel is returned as it is.
     factor : float
         0..1e6; 0 gives greyscale, 1 the image.
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8 or has another number of channels, or the factor is out of range.
+        If the image is of another dtype or has another number of channels, or the factor is out of range.
 
     References
     ----------
@@ -220,23 +220,23 @@ def adjust_saturation(image, factor):
 
 
 def adjust_hue(image, factor):
-    """Turn the hue of an image by `factor` turns, through HSV of 8 bits.
+    """Turn the hue of an image by `factor` turns, through HSV (of 8 bits for uint8).
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
         Three channels; one channel is returned as it is.
     factor : float
         -0.5..0.5.
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8 or has another number of channels, or the factor is out of range.
+        If the image is of another dtype or has another number of channels, or the factor is out of range.
 
     References
     ----------
@@ -254,21 +254,23 @@ def adjust_hue(image, factor):
 def rgb_to_grayscale(image, channels=1):
     """The luma of an image: (19595 r + 38470 g + 7471 b + 32768) / 65536, fraction dropped (ITU-R 601-2).
 
+    Of uint16 and float32: 0.299 r + 0.587 g + 0.114 b.
+
     Parameters
     ----------
-    image : uint8 array (H, W, C) or (N, H, W, C)
+    image : array (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
         Three channels; one channel is taken as it is.
     channels : {1, 3}
         Of the result; three are equal.
 
     Returns
     -------
-    uint8 array (..., H, W, channels)
+    array (..., H, W, channels) of the same dtype
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8 or has another number of channels.
+        If the image is of another dtype or has another number of channels.
 
     References
     ----------
@@ -288,7 +290,7 @@ def gaussian_blur(image, kernel_size, sigma=None):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     kernel_size : int or (int, int)
         Odd; a pair is (horizontal, vertical). Half of it must be smaller than the image.
     sigma : float or (float, float), optional
@@ -296,12 +298,12 @@ def gaussian_blur(image, kernel_size, sigma=None):
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or an argument out of range.
+        If the image is of another dtype, or an argument out of range.
 
     References
     ----------
@@ -321,11 +323,11 @@ def gaussian_blur(image, kernel_size, sigma=None):
 
 
 def normalize(image, mean, std):
-    """Scale an image to float32: (x / 255 - mean) / std.
+    """Scale an image to float32: (x / 255 - mean) / std, with 65535 or 1 in 255's place for uint16 or float32.
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     mean, std : float or sequence of one float per channel
         In units of the full range, as torchvision's `Normalize` takes them; std > 0.
 
@@ -336,7 +338,7 @@ def normalize(image, mean, std):
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or mean or std do not fit.
+        If the image is of another dtype, or mean or std do not fit.
 
     Examples
     --------

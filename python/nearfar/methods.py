@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nearfar.losses import nt_xent
 from nearfar.network import Network
+from nearfar.pixels import check_type
 
 __all__ = ["SimCLR", "Step"]
 
@@ -161,8 +162,8 @@ class SimCLR:
 
         Parameters
         ----------
-        images : array of uint8, (N, H, W, C)
-            N may be 0.
+        images : array of uint8, uint16 or float32, (N, H, W, C)
+            White is 255, 65535 or 1. N may be 0.
         augment : recipe, optional
             Its plain view (resized and normalised, nothing random) goes into the encoder. Default: the recipe that the
             encoder was trained with.
@@ -189,8 +190,7 @@ class SimCLR:
     def _plain_batches(self, images, augment, batch_size) -> Iterator[Array]:
         plain: Callable = self._recipe(augment).plain
         images = np.asarray(images)
-        if images.dtype != np.uint8:
-            raise TypeError(f"images must be uint8, got {images.dtype}")
+        check_type(images, "images")
         channels = self.encoder.in_shape[2]
         if images.ndim != 4 or images.shape[3] != channels:
             raise ValueError(f"images must be (N, H, W, {channels}), got shape {images.shape}")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from nearfar import _core
-from nearfar.arguments import as_images, integer, number, pair_of, size_of
+from nearfar.arguments import as_images, fill_of, integer, number, pair_of, size_of
 
 
 def adjust_gamma(image, gamma, gain=1.0):
     """Gamma correction: clip(255.999 gain (x / 255)^gamma), fractions dropped.
 
+    Of uint16 and float32: clip(white gain (x / white)^gamma), what is below 0 counting as 0.
+
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     gamma : float
         >= 0; above 1 makes dark values darker, below 1 lighter.
     gain : float
@@ -19,12 +21,12 @@ def adjust_gamma(image, gamma, gain=1.0):
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or an argument out of range.
+        If the image is of another dtype, or an argument out of range.
 
     References
     ----------
@@ -44,18 +46,18 @@ def solarize(image, threshold):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     threshold : float
-        0..256; 0 inverts all, 256 nothing.
+        In units of the image: 0..256 or 0..65536, where 0 inverts all and the largest nothing; or any finite number.
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or the threshold out of range.
+        If the image is of another dtype, or the threshold out of range.
 
     References
     ----------
@@ -106,11 +108,11 @@ def invert(image):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     References
     ----------
@@ -133,11 +135,11 @@ def autocontrast(image):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     References
     ----------
@@ -187,18 +189,18 @@ def adjust_sharpness(image, factor):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     factor : float
         0..1e6; 0 gives the smoothed image, 1 the image, 2 a sharper one.
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or the factor out of range.
+        If the image is of another dtype, or the factor out of range.
 
     References
     ----------
@@ -293,7 +295,7 @@ def gaussian_noise(image, mean=0.0, sigma=0.1, seed=0, index=0):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     mean, sigma : float
         Of the noise, in units of the full range; sigma in 0..1e6.
     seed : int
@@ -303,12 +305,12 @@ def gaussian_noise(image, mean=0.0, sigma=0.1, seed=0, index=0):
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or an argument out of range.
+        If the image is of another dtype, or an argument out of range.
 
     References
     ----------
@@ -332,22 +334,22 @@ def cutout(image, y, x, size, fill=0):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     y, x : int
         A pixel of the image.
     size : int or (int, int)
         Height and width of the box, 1..16384.
-    fill : int
-        0..255
+    fill : number or sequence of numbers
+        For all channels or one for each, in units of the image: 0..255, 0..65535, or any finite number.
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or an argument out of range.
+        If the image is of another dtype, or an argument out of range.
 
     References
     ----------
@@ -362,7 +364,8 @@ def cutout(image, y, x, size, fill=0):
     """
     height, width = size_of(size)
     place = integer(y, "y"), integer(x, "x")
-    return _core.cutout(as_images(image), *place, height, width, integer(fill, "fill"))
+    image = as_images(image)
+    return _core.cutout(image, *place, height, width, fill_of(fill, dtype=image.dtype))
 
 
 def jigsaw(image, order, grid=3):
@@ -372,7 +375,7 @@ def jigsaw(image, order, grid=3):
 
     Parameters
     ----------
-    image : uint8 array (H, W), (H, W, C) or (N, H, W, C)
+    image : array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32
     order : integers (grid * grid,)
         A permutation of 0 .. grid^2 - 1.
     grid : int
@@ -380,12 +383,12 @@ def jigsaw(image, order, grid=3):
 
     Returns
     -------
-    uint8 array of the same shape.
+    array of the same shape and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is not uint8, or the arguments do not fit.
+        If the image is of another dtype, or the arguments do not fit.
 
     References
     ----------

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nearfar._extras import one_thread, require
 from nearfar.data import spread
+from nearfar.pixels import WHITE, Pixels, shares_of_white
 
 __all__ = ["embedding_map", "history", "report", "views"]
 
@@ -89,7 +90,7 @@ def views(images: ArrayLike, augment: Any, *, count: int = 8, seed: int = 0, axe
 
     Parameters
     ----------
-    images : array of uint8, (N, H, W, C) or (N, H, W), or a list of arrays (H, W, C) or (H, W)
+    images : array of uint8, uint16 or float32, (N, H, W, C) or (N, H, W), or a list of arrays (H, W, C) or (H, W)
         The first `count` are shown.
     augment : recipe
         From `nearfar.transforms`, or a function like `nearfar.fit` takes.
@@ -134,9 +135,10 @@ def _first(images: ArrayLike, count: int) -> Any:
     some = [np.asarray(image) for image in images[:count]] if several else np.asarray(images)[:count]
     least = 2 if several else 3
     for array in some if several else [some]:
-        if array.dtype != np.uint8 or array.ndim not in (least, least + 1):
+        if array.dtype not in WHITE or array.ndim not in (least, least + 1):
             what = f"got {array.dtype} of shape {array.shape}"
-            raise ValueError(f"images must be uint8 (N, H, W, C), (N, H, W) or a list of such images, {what}")
+            kinds = "uint8, uint16 or float32 (N, H, W, C), (N, H, W)"
+            raise ValueError(f"images must be {kinds} or a list of such images, {what}")
     if not len(some):
         raise ValueError("images must hold at least one image")
     if several:
@@ -160,13 +162,13 @@ def _grid(columns: list[Any], gap: int) -> tuple[NDArray[np.float64], list[float
     return canvas, centers
 
 
-def _shown(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+def _shown(image: Pixels, height: int, width: int) -> NDArray[np.float32]:
     """The image in 0..1 at the size of a view: the nearest pixels of its centre square, if it is not of that shape."""
     side = min(image.shape[0] / height, image.shape[1] / width)
     top, left = (image.shape[0] - side * height) / 2, (image.shape[1] - side * width) / 2
     down = (top + side * (np.arange(height) + 0.5)).astype(int)
     across = (left + side * (np.arange(width) + 0.5)).astype(int)
-    return image[down][:, across].astype(np.float32) / 255
+    return np.clip(shares_of_white(image[down][:, across]), 0, 1)
 
 
 def embedding_map(

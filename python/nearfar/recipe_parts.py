@@ -10,17 +10,17 @@ import numpy as np
 
 from nearfar import _core
 from nearfar.arguments import integer, size_of
+from nearfar.pixels import check_type
 from nearfar.recipe_operations import Normalize, Operation, RandomResizedCrop, rows_of, struct
 
 MAX_VIEWS = 4096
 LAYOUTS = ("nhwc", "nchw")
-PIXELS = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 
 class Images(NamedTuple):
     """Images as the core takes them, with their heights and widths (N, 2) and number of channels."""
 
-    pixels: Any  # array (N, H, W, C) of one of PIXELS, or a list of arrays
+    pixels: Any  # array (N, H, W, C), or a list of arrays
     sizes: np.ndarray
     channels: int
 
@@ -33,8 +33,7 @@ class Images(NamedTuple):
         if isinstance(images, (list, tuple)):
             return cls._of_list([np.asarray(image) for image in images])
         images = np.asarray(images)
-        if images.dtype not in PIXELS:
-            raise TypeError(f"images must be uint8, uint16 or float32, got {images.dtype}")
+        check_type(images, "images")
         if images.ndim not in (3, 4):
             raise ValueError(f"images must be (N, H, W, C), (N, H, W) or a list of images, got shape {images.shape}")
         if len(images) == 0:
@@ -49,8 +48,7 @@ class Images(NamedTuple):
         if not images:
             raise ValueError("images must hold at least one image")
         for image in images:
-            if image.dtype not in PIXELS:
-                raise TypeError(f"images must be uint8, uint16 or float32, got {image.dtype}")
+            check_type(image, "images")
             if image.ndim not in (2, 3):
                 raise ValueError(f"each image must be (H, W) or (H, W, C), got shape {image.shape}")
         sizes = np.array([image.shape[:2] for image in images], np.int64)

@@ -18,6 +18,7 @@ from nearfar.encoders import convnet, convnext, mobilenet, resnet, resnet9, wide
 from nearfar.heads import projection_head
 from nearfar.methods import SimCLR
 from nearfar.network import Network
+from nearfar.pixels import WHITE
 from nearfar.train import CONFIG_FILE
 
 __all__ = [
@@ -123,11 +124,16 @@ def _mean_and_std(images) -> tuple[list[float], list[float]]:
     some = np.asarray(images[:: max(1, len(images) // 10_000)])
     means, stds = [], []
     for channel in range(some.shape[3]):
-        counts = np.bincount(some[..., channel].ravel(), minlength=256) / some[..., channel].size
-        levels = np.arange(256) / 255
-        mean = float(counts @ levels)
+        values = some[..., channel].ravel()
+        if values.dtype.kind == "f":
+            mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+        else:
+            white = WHITE[values.dtype]
+            counts, levels = np.bincount(values, minlength=white + 1) / len(values), np.arange(white + 1) / white
+            mean = float(counts @ levels)
+            std = float(np.sqrt(counts @ (levels - mean) ** 2))
         means.append(round(mean, 3))
-        stds.append(round(max(float(np.sqrt(counts @ (levels - mean) ** 2)), 0.01), 3))
+        stds.append(round(max(std, 0.01), 3))
     return means, stds
 
 

@@ -28,6 +28,7 @@ from nearfar import checkpoint
 from nearfar._extras import require
 from nearfar.history import History, LogFile
 from nearfar.optim import AdamW, cosine_schedule
+from nearfar.pixels import Pixels, check_type
 from nearfar.prefetch import Prefetch
 
 __all__ = ["epoch_order", "fit"]
@@ -69,8 +70,8 @@ def fit(
     ----------
     method : SimCLR
         Trained in place.
-    images : array of uint8, (N, H, W, C)
-        Only the rows of a batch are touched at a time, so it may be a memory-mapped file.
+    images : array of uint8, uint16 or float32, (N, H, W, C)
+        White is 255, 65535 or 1. Only the rows of a batch are touched at a time, so it may be a memory-mapped file.
     augment : recipe
         ``augment(images, seed=, epoch=, indices=)`` gives V >= 2 float32 views (V, N, h, w, C): one of
         `nearfar.transforms` whose views have one size (`MultiView` makes each by a recipe of its own), or a function of
@@ -189,17 +190,16 @@ def _at_least(least: int, value: Any, name: str) -> int:
     return integer
 
 
-def _check_images(images: ArrayLike, method: Any) -> NDArray[np.uint8]:
+def _check_images(images: ArrayLike, method: Any) -> Pixels:
     images = np.asanyarray(images)
-    if images.dtype != np.uint8:
-        raise TypeError(f"images must be uint8, got {images.dtype}")
+    check_type(images, "images")
     channels = method.encoder.in_shape[2]
     if images.ndim != 4 or not images.size or images.shape[3] != channels:
         raise ValueError(f"images must be (N, H, W, {channels}) with N, H, W >= 1, got shape {images.shape}")
     return images
 
 
-def _fingerprint(images: NDArray[np.uint8]) -> list[Any]:
+def _fingerprint(images: Pixels) -> list[Any]:
     """Shape, and a checksum over some 4,096 images: tells other data from the same."""
     some = images[:: max(1, len(images) // 4096)]
     crc = 0

@@ -9,9 +9,15 @@ normalised float32 views:
 What is drawn is a function of (seed, epoch, sample index, view, operation) alone: not of the batch a sample is in, the
 order, or the number of threads. `augment.sample(...)` shows the draws, and `augment.apply(...)` carries them out.
 
-The one-image functions have torchvision's names. They take uint8 arrays (H, W), (H, W, C) or (N, H, W, C), and return
-the same kind. Results equal those of Pillow 13 bit by bit; the Gaussian blur equals torchvision's, and rotation, affine
-maps and perspective equal Pillow's, to one grey level.
+The one-image functions have torchvision's names. They take arrays (H, W), (H, W, C) or (N, H, W, C), and return the
+same kind. Results of uint8 equal those of Pillow 13 bit by bit; the Gaussian blur equals torchvision's, and rotation,
+affine maps and perspective equal Pillow's, to one grey level.
+
+uint16 and float32 images, whose white is 65535 and 1 where uint8 has 255, go by torchvision's formulas for float
+tensors, as in recipes: in float32, with nothing rounded on the way. Results of uint16 are rounded and clipped to
+0..65535 in the end; results of float32 keep what lies beyond black and white, unless a function says that it clips.
+What only moves pixels is exact. Values must be finite, and at most 1e30 in size. `posterize`, `equalize`, `box_blur`
+and `pillow_gaussian_blur` are functions of bytes, and take uint8 only.
 """
 
 from nearfar.clips import Clips

@@ -88,6 +88,8 @@ def a_size(rng):
 def a_color(rng):
     """One value, most often, or one for each of one to four channels."""
     count = int(rng.integers(1, 5)) if rng.random() < 0.2 else 0
+    if rng.random() < 0.1:  # of floats
+        return tuple(rng.normal(size=count).tolist()) if count else float(rng.normal())
     return tuple(rng.integers(0, 256, count).tolist()) if count else near(int(rng.integers(256)), rng)
 
 
@@ -190,11 +192,13 @@ def deepened(images, rng):
     if isinstance(images, list):
         of_floats = rng.random() < 0.5
         return [np.float32(image) if of_floats else np.uint16(image) * np.uint16(257) for image in images]
-    deep = images.astype(np.float32)
+    if rng.random() < 0.4:
+        return np.uint16(images) * np.uint16(257)
+    deep = images.astype(np.float32) / np.float32(rng.choice([1, 255]))
     if rng.random() < 0.05:
         with np.errstate(over="ignore"):
             deep.flat[rng.integers(deep.size)] = ODD[rng.integers(len(ODD))]
-    return deep
+    return deep[:, ::-1] if rng.random() < 0.5 else deep
 
 
 def some_images(rng):
@@ -256,10 +260,13 @@ def one_function(rng) -> None:
     """A function on single images: a batch gives what its images give, wherever they lie in memory."""
     name, channels = FUNCTIONS[rng.integers(len(FUNCTIONS))], int(rng.choice([1, 2, 3, 4], p=[0.2, 0.1, 0.6, 0.1]))
     batch = rng.integers(0, 256, (rng.integers(1, 4), a_length(rng), a_length(rng), channels), np.uint8)[:, ::-1]
+    if rng.random() < 0.4:
+        batch = deepened(batch, rng)
     before, function, arguments = batch.copy(), getattr(T, name), of_function(name, batch, rng)
     made = function(batch, **arguments)
-    assert made.dtype == (np.float32 if name == "normalize" else np.uint8) and len(made) == len(batch)
-    assert (batch == before).all(), "images were changed"
+    assert made.dtype == (np.float32 if name == "normalize" else batch.dtype) and len(made) == len(batch)
+    assert np.array_equal(batch, before), "images were changed"
+    assert np.isfinite(made).all(), "results are not finite"
     n = int(rng.integers(len(batch)))
     if name == "gaussian_noise":
         arguments["index"] = arguments.get("index", 0) + n

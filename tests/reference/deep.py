@@ -1,7 +1,7 @@
-"""Recipes' operations on images of uint16 and float32, in NumPy: the specification of csrc/transforms/deep*.c.
+"""Operations on images of uint16 and float32, in NumPy: the specification of csrc/transforms/deep*.c.
 
-All in float64, nothing rounded. Images are (H, W, C) of values where `white` is 65535 or 1; fills and thresholds are in
-0..255, as they are for bytes. Formulas are those of torchvision's transforms of float tensors.
+All in float64, nothing rounded. Images are (H, W, C) of values where `white` is 65535 or 1. Fills and thresholds are in
+0..255, as recipes have them for all types. Formulas are those of torchvision's transforms of float tensors.
 """
 
 import numpy as np
@@ -75,9 +75,13 @@ def autocontrast(image, white):
     return np.clip(stretched, 0, white)
 
 
-def gaussian_noise(image, mean, sigma, seed, white):
+def adjust_gamma(image, gamma, gain, white):
+    return np.clip(white * gain * (image.clip(0) / white) ** gamma, 0, white)
+
+
+def gaussian_noise(image, mean, sigma, seed, white, index=0):
     height, width, channels = image.shape
-    z = np.stack([normals(height * width, c, seed, 0).reshape(height, width) for c in range(channels)], 2)
+    z = np.stack([normals(height * width, c, seed, index).reshape(height, width) for c in range(channels)], 2)
     return np.clip(image + white * (mean + sigma * z), 0, white)
 
 
@@ -85,12 +89,13 @@ def gaussian_noise(image, mean, sigma, seed, white):
 
 
 def gaussian_blur(image, kernel_size, sigma):
-    """kernel_size: (horizontal, vertical)"""
-    for axis, size in ((1, kernel_size[0]), (0, kernel_size[1])):
+    """kernel_size and sigma: (horizontal, vertical); one sigma holds for both."""
+    sigmas = np.broadcast_to(sigma, 2)
+    for axis, size, width in ((1, kernel_size[0], sigmas[0]), (0, kernel_size[1], sigmas[1])):
         pad = [(0, 0)] * 3
         pad[axis] = (size // 2, size // 2)
         padded, length = np.pad(image, pad, mode="reflect"), image.shape[axis]
-        kernel = gaussian_kernel(size, sigma)
+        kernel = gaussian_kernel(size, width)
         image = sum(weight * np.take(padded, range(k, k + length), axis) for k, weight in enumerate(kernel))
     return image
 
@@ -143,27 +148,29 @@ def window(image, top, left, size, mode, fill, white):
     return np.where(outside[..., None], color(fill, image.shape[2], white), image[rows][:, columns])
 
 
-def warp(image, m, interpolation, fill, white):
+def warp(image, m, interpolation, fill, white, size=None):
     """As geometry.warp, whose samples are bytes: of an image of places, then of this one."""
     height, width, channels = image.shape
+    size = size or (height, width)
     if interpolation == "nearest":
         numbers = np.arange(1, height * width + 1).reshape(height, width)
-        place = np.zeros((height, width), int)
+        place = np.zeros(size, int)
         for shift in (0, 8, 16):
             byte = (numbers >> shift & 255).astype(np.uint8)[..., None]
-            place += geometry.warp(byte, m, None, "nearest").astype(int)[..., 0] << shift
+            place += geometry.warp(byte, m, size, "nearest").astype(int)[..., 0] << shift
         value = image.reshape(-1, channels)[place - 1]
         return np.where((place > 0)[..., None], value, color(fill, channels, white))
-    inside, total = geometry.interpolate(image, *geometry.positions(m, height, width), interpolation)
+    inside, total = geometry.interpolate(image, *geometry.positions(m, *size), interpolation)
     return np.where(inside[..., None], total, color(fill, channels, white))
 
 
-def rotate(image, angle, interpolation, fill, white):
+def rotate(image, angle, interpolation, fill, white, expand=False, center=None):
     height, width = image.shape[:2]
     quarters = angle % 360 / 90
-    if quarters == int(quarters) and (quarters % 2 == 0 or height == width):
+    if center is None and quarters == int(quarters) and (quarters % 2 == 0 or expand or height == width):
         return np.rot90(image, int(quarters))
-    return warp(image, geometry.rotation(angle, width, height)[0], interpolation, fill, white)
+    m, size = geometry.rotation(angle, width, height, expand, center)
+    return warp(image, m, interpolation, fill, white, size)
 
 
 # ---- one operation of a recipe ----
