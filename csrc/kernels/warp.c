@@ -65,8 +65,9 @@ NF_INLINE double larger_size(double a, double b) {
     return a > b ? a : b;
 }
 
-/* Two coefficients, a product and a sum are rounded above, the same below, and a quotient, a product and a sum, each by
- * 2^-24 of at most what `above` and `below` say; 7 and 4 leave something for what is rounded in double precision.
+/* Two coefficients, a product and a sum are rounded above, the same below, a quotient (by up to twice as much), a
+ * product and a sum, each by 2^-24 of at most what `above` and `below` say; 9 and 4 leave something for what is rounded
+ * in double precision.
  * Returns whether doubt is small, and positions fit into 24 bits. */
 NF_INLINE bool make_quick(quick_projection *q, const nf_projection *p, double column, double row, size_t n) {
     const double *m = p->matrix, steps = (double)(int32_t)n;
@@ -75,7 +76,7 @@ NF_INLINE bool make_quick(quick_projection *q, const nf_projection *p, double co
     double u_step = m[0] + m[6], v_step = m[3] + m[6];
     double above = larger_size(u, v) + larger_size(u_step, v_step) * steps, below = larger_size(z, last);
     double over_least = below / (z * last); /* 1 / the smaller of the two */
-    double doubt = above * over_least * (7 + 4 * below * over_least) * 0x1p-24;
+    double doubt = above * over_least * (9 + 4 * below * over_least) * 0x1p-24;
     *q = (quick_projection){
         .u = (float)u,
         .v = (float)v,
@@ -94,6 +95,31 @@ enum { BLOCK = 32 };
 
 /* Positions of a block's points, of which `first` is the first; whether none is in doubt about the whole number below
  * it. */
+#ifdef __AVX512F__
+NF_INLINE bool project_quickly(int32_t *restrict x, int32_t *restrict y, quick_projection q, int32_t first) {
+    const vreal places = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), doubt = v_set(q.doubt);
+    const vint one = vi_set(1), outside = vi_set(NF_WARP_OUTSIDE);
+    const vint width = vi_set((int32_t)q.width), height = vi_set((int32_t)q.height);
+    vmask close = 0;
+    NF_UNROLL
+    for (int32_t i = 0; i < BLOCK; i += NF_WIDTH) {
+        vreal at = v_add(v_set((float)(first + i)), places), z = v_fma(v_set(q.z_step), at, v_set(q.z));
+        vreal over = _mm512_rcp14_ps(z);
+        over = v_mul(over, v_fnma(z, over, v_set(2)));
+        vreal u = v_mul(v_fma(v_set(q.u_step), at, v_set(q.u)), over);
+        vreal v = v_mul(v_fma(v_set(q.v_step), at, v_set(q.v)), over);
+        vint left = vi_from_real(v_sub(u, doubt)), top = vi_from_real(v_sub(v, doubt));
+        close |= _mm512_cmpneq_epi32_mask(left, vi_from_real(v_add(u, doubt)));
+        close |= _mm512_cmpneq_epi32_mask(top, vi_from_real(v_add(v, doubt)));
+        left = vi_sub(left, one);
+        top = vi_sub(top, one);
+        vmask inside = _mm512_mask_cmplt_epu32_mask(_mm512_cmplt_epu32_mask(left, width), top, height);
+        _mm512_storeu_si512(x + i, _mm512_mask_mov_epi32(outside, inside, left));
+        _mm512_storeu_si512(y + i, top);
+    }
+    return close == 0;
+}
+#else
 NF_INLINE bool project_quickly(int32_t *restrict x, int32_t *restrict y, quick_projection q, int32_t first) {
     int32_t close = 0;
     for (int32_t i = 0; i < BLOCK; i++) {
@@ -107,6 +133,7 @@ NF_INLINE bool project_quickly(int32_t *restrict x, int32_t *restrict y, quick_p
     }
     return !close;
 }
+#endif
 
 static void project_nearest(int32_t *x, int32_t *y, const nf_projection *p, double column, double row, size_t n) {
     quick_projection quick;
