@@ -325,7 +325,8 @@ def test_bytes_and_deep_images_agree():
         expected = function(image) / 255
         for other in (image.astype(np.uint16) * np.uint16(257), (image / 255).astype(np.float32)):
             error = np.abs(function(other) / white_of(other) - expected)
-            assert np.quantile(error, 0.9) < 3 / 255, name
+            # hues of bytes have 255 levels, each of some six of a channel's
+            assert np.quantile(error, 0.9) < (8 if name == "adjust_hue" else 3) / 255, name
 
 
 # ---- what uses such images ----

@@ -22,11 +22,15 @@ PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *sh
         Py_DECREF(array);
         return NULL;
     }
-    PyArrayObject *images = nf_input((PyObject *)array, name, type, min_ndim, max_ndim);
-    Py_DECREF(array);
-    if (!images)
-        return NULL;
-    int ndim = PyArray_NDIM(images);
+    int ndim = PyArray_NDIM(array);
+    PyArrayObject *images = array;
+    if (!PyArray_ISCARRAY_RO(array) || ndim < min_ndim || ndim > max_ndim) {
+        images = nf_input((PyObject *)array, name, type, min_ndim, max_ndim);
+        Py_DECREF(array);
+        if (!images)
+            return NULL;
+        ndim = PyArray_NDIM(images);
+    }
     const npy_intp *dims = PyArray_DIMS(images);
     *shape = (nf_images){.count = 1, .height = dims[0], .width = dims[1], .channels = ndim == 3 ? dims[2] : 1};
     if (ndim == 4)
@@ -52,7 +56,14 @@ bool nf_read_images(nf_image_call *call, PyObject *object, int min_ndim) {
 }
 
 bool nf_read_fill(nf_image_call *call, PyObject *object) {
-    call->fill = nf_input(object, "fill", nf_numpy_type(call->shape.type), 1, 1);
+    int type = nf_numpy_type(call->shape.type);
+    PyArrayObject *fill = PyArray_Check(object) ? (PyArrayObject *)object : NULL;
+    if (fill && PyArray_TYPE(fill) == type && PyArray_NDIM(fill) == 1 && PyArray_ISCARRAY_RO(fill)) {
+        Py_INCREF(object);
+        call->fill = fill;
+        return true;
+    }
+    call->fill = nf_input(object, "fill", type, 1, 1);
     return call->fill != NULL;
 }
 

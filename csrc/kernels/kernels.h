@@ -154,7 +154,7 @@ enum { NF_GROUP_SIZE = 576 };
 
 /* A warp's way from pixels of the result to pixels of the image. Positions count from the image's corner, so that
  * pixel 0 has its centre at 1/2; as whole numbers they are position scale + shift, fraction dropped. */
-enum { NF_WARP_CHUNK = 64, NF_WARP_BITS = 14, NF_WARP_OUTSIDE = -1 };
+enum { NF_WARP_CHUNK = 256, NF_WARP_BITS = 14, NF_WARP_OUTSIDE = -1 };
 typedef struct nf_projection {
     double matrix[8];                     /* u = (m0 x + m1 y + m2) / (m6 x + m7 y + 1), v with m3, m4, m5 */
     double width, height;                 /* of the image */
@@ -202,10 +202,10 @@ typedef struct nf_raster {
     /* planes.c: interleaved channels to planes and back */                                                           \
     K(void, split_planes, (uint8_t * planes, size_t stride, const uint8_t *pixels, size_t channels, size_t n))        \
     K(void, join_planes, (uint8_t * pixels, const uint8_t *planes, size_t stride, size_t channels, size_t n))         \
-    /* x scale + offset, by channel, interleaved; planes are read padded */                                           \
+    /* x scale + offset, by channel, interleaved; planes are read padded; streams: past the caches, if it can be */   \
     K(void, normalize_planes,                                                                                         \
       (float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale, const float *offset,    \
-       size_t n))                                                                                                     \
+       size_t n, bool streams))                                                                                       \
     /* bytes.c, not padded; out may be in: 255 - x where x >= from, else x */                                         \
     K(void, invert_from, (uint8_t * out, const uint8_t *in, uint8_t from, size_t n))                                  \
     /* x & mask */                                                                                                    \
@@ -233,7 +233,7 @@ typedef struct nf_raster {
     /* reverses the order of bytes */                                                                                 \
     K(void, mirror_row, (uint8_t * row, size_t n))                                                                    \
     /* warp.c: positions for `n` <= NF_WARP_CHUNK pixels of a row, from (column, row) on, or NF_WARP_OUTSIDE in x;    \
-     * the number of inner ones */                                                                                    \
+     * the number of inner ones; there is room for NF_WARP_CHUNK */                                                   \
     K(size_t, project_affine,                                                                                         \
       (int32_t * x, int32_t * y, const nf_projection *projection, double column, double row, size_t n))               \
     K(size_t, project_perspective,                                                                                    \
@@ -256,6 +256,9 @@ typedef struct nf_raster {
     K(void, reverse_pixels, (uint8_t * out, const uint8_t *in, size_t channels, size_t n))                            \
     K(void, pick_pixels,                                                                                              \
       (uint8_t * out, const uint8_t *row, const int32_t *columns, int32_t last, size_t channels, size_t n))           \
+    K(void, pick_rows, /* pick_pixels of several rows */                                                              \
+      (uint8_t * out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step, const int32_t *columns, int32_t last, \
+       size_t channels, size_t n, size_t rows))                                                                       \
     K(void, transpose_pixels,                                                                                         \
       (uint8_t * out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step, size_t channels, size_t out_rows,     \
        size_t out_columns))

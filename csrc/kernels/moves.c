@@ -74,6 +74,50 @@ void NF_KERNEL(pick_pixels)(uint8_t *out, const uint8_t *row, const int32_t *col
         copy_pixel(out + i * channels, row + (size_t)columns[i] * channels, channels);
 }
 
+#ifdef NF_BYTE_PERMUTE
+/* Where the bytes of n pixels lie in the 64 from the first column's on that is picked. Returns whether they do. */
+static bool find_bytes(uint8_t places[64], int32_t *first, const int32_t *columns, size_t channels, size_t n) {
+    int32_t low = columns[0], high = columns[0];
+    for (size_t i = 1; i < n; i++) {
+        low = columns[i] < low ? columns[i] : low;
+        high = columns[i] > high ? columns[i] : high;
+    }
+    if (n * channels > 64 || (size_t)(high - low + 1) * channels > 64)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = 0; c < channels; c++)
+            places[i * channels + c] = (uint8_t)((size_t)(columns[i] - low) * channels + c);
+    *first = low;
+    return true;
+}
+
+/* Reads and writes the picked bytes and those between them. */
+NF_BYTE_PERMUTE static void pick_rows_permuting(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step,
+                                                const uint8_t places[64], size_t size, size_t rows) {
+    uint8_t most = 0;
+    for (size_t i = 0; i < size; i++)
+        most = places[i] > most ? places[i] : most;
+    const __m512i order = _mm512_loadu_si512(places);
+    const __mmask64 all = ~(__mmask64)0, read = all >> (63 - most), written = all >> (64 - size);
+    for (; rows > 0; rows--, out += out_step, in += in_step)
+        _mm512_mask_storeu_epi8(out, written, _mm512_permutexvar_epi8(order, _mm512_maskz_loadu_epi8(read, in)));
+}
+#endif
+
+void NF_KERNEL(pick_rows)(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step,
+                          const int32_t *columns, int32_t last, size_t channels, size_t n, size_t rows) {
+#ifdef NF_BYTE_PERMUTE
+    uint8_t places[64] = {0};
+    int32_t first;
+    if (rows > 1 && has_byte_permute() && find_bytes(places, &first, columns, channels, n)) {
+        pick_rows_permuting(out, out_step, in + first * (ptrdiff_t)channels, in_step, places, n * channels, rows);
+        return;
+    }
+#endif
+    for (; rows > 0; rows--, out += out_step, in += in_step)
+        NF_KERNEL(pick_pixels)(out, in, columns, last, channels, n);
+}
+
 /* Blocks of 16 x 16 bytes. */
 static void transpose_bytes(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step) {
     bytes16 rows[16];

@@ -73,16 +73,16 @@ NF_INLINE vint vi_from_real(vreal a) {
 }
 
 /* r0 g0 b0 r1 g1 b1 ... */
-NF_INLINE void v_store_triples(float *p, vreal r, vreal g, vreal b) {
+NF_INLINE void v_interleave(vreal triples[3], vreal r, vreal g, vreal b) {
     const __m512i first = _mm512_setr_epi32(0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5);
     const __m512i second = _mm512_setr_epi32(5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9, 9, 9, 10, 10);
     const __m512i third = _mm512_setr_epi32(10, 11, 11, 11, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15);
 #define NF_TRIPLES(lanes, g_places, b_places)                                                                   \
     _mm512_mask_permutexvar_ps(_mm512_mask_permutexvar_ps(_mm512_permutexvar_ps(lanes, r), g_places, lanes, g), \
                                b_places, lanes, b)
-    v_store(p, NF_TRIPLES(first, 0x2492, 0x4924));
-    v_store(p + 16, NF_TRIPLES(second, 0x9249, 0x2492));
-    v_store(p + 32, NF_TRIPLES(third, 0x4924, 0x9249));
+    triples[0] = NF_TRIPLES(first, 0x2492, 0x4924);
+    triples[1] = NF_TRIPLES(second, 0x9249, 0x2492);
+    triples[2] = NF_TRIPLES(third, 0x4924, 0x9249);
 #undef NF_TRIPLES
 }
 
@@ -150,12 +150,12 @@ NF_INLINE vint vi_from_real(vreal a) {
 }
 
 /* r0 g0 b0 r1 g1 b1 ... */
-NF_INLINE void v_store_triples(float *p, vreal r, vreal g, vreal b) {
+NF_INLINE void v_interleave(vreal triples[3], vreal r, vreal g, vreal b) {
     vreal rg = _mm256_shuffle_ps(r, g, 0x88), gb = _mm256_shuffle_ps(g, b, 0xdd), br = _mm256_shuffle_ps(b, r, 0xd8);
     vreal x = _mm256_shuffle_ps(rg, br, 0x88), y = _mm256_shuffle_ps(gb, rg, 0xd8), z = _mm256_shuffle_ps(br, gb, 0xdd);
-    v_store(p, _mm256_permute2f128_ps(x, y, 0x20));
-    v_store(p + 8, _mm256_permute2f128_ps(z, x, 0x30));
-    v_store(p + 16, _mm256_permute2f128_ps(y, z, 0x31));
+    triples[0] = _mm256_permute2f128_ps(x, y, 0x20);
+    triples[1] = _mm256_permute2f128_ps(z, x, 0x30);
+    triples[2] = _mm256_permute2f128_ps(y, z, 0x31);
 }
 
 #else
@@ -201,15 +201,31 @@ NF_INLINE vint vi_from_real(vreal a) {
 }
 
 /* r0 g0 b0 r1 g1 b1 ... */
-NF_INLINE void v_store_triples(float *p, vreal r, vreal g, vreal b) {
+NF_INLINE void v_interleave(vreal triples[3], vreal r, vreal g, vreal b) {
     vreal rg = NF_SHUFFLE(vint, r, g, 0, 2, 4, 6), gb = NF_SHUFFLE(vint, g, b, 1, 3, 5, 7);
     vreal br = NF_SHUFFLE(vint, b, r, 0, 2, 5, 7);
-    v_store(p, NF_SHUFFLE(vint, rg, br, 0, 2, 4, 6));
-    v_store(p + 4, NF_SHUFFLE(vint, gb, rg, 0, 2, 5, 7));
-    v_store(p + 8, NF_SHUFFLE(vint, br, gb, 1, 3, 5, 7));
+    triples[0] = NF_SHUFFLE(vint, rg, br, 0, 2, 4, 6);
+    triples[1] = NF_SHUFFLE(vint, gb, rg, 0, 2, 5, 7);
+    triples[2] = NF_SHUFFLE(vint, br, gb, 1, 3, 5, 7);
 }
 
 #endif
+
+/* Past the caches, if the machine can; aligned like a vector. v_end_streams: before another thread reads them. */
+NF_INLINE void v_stream(float *p, vreal a) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(p, a);
+#elif defined(__AVX2__)
+    _mm256_stream_ps(p, a);
+#else
+    v_store(p, a);
+#endif
+}
+NF_INLINE void v_end_streams(void) {
+#ifdef __AVX2__
+    _mm_sfence();
+#endif
+}
 
 NF_INLINE vreal v_load_bytes(const uint8_t *p) {
     return vi_to_real(vi_load_bytes(p));

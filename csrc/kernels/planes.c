@@ -31,30 +31,52 @@ void NF_KERNEL(join_planes)(uint8_t *pixels, const uint8_t *planes, size_t strid
     }
 }
 
-void NF_KERNEL(normalize_planes)(float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale,
-                                 const float *offset, size_t n) {
-    if (channels == 1) {
-        for (size_t i = 0; i < n; i += NF_WIDTH)
-            v_store_some(out + i, v_add(v_mul(v_load_bytes(planes + i), v_set(scale[0])), v_set(offset[0])), n - i);
-    } else if (channels == 3) {
-        for (size_t i = 0; i < n; i += NF_WIDTH) {
-            vreal rgb[3];
-            NF_UNROLL
-            for (size_t c = 0; c < 3; c++)
-                rgb[c] = v_add(v_mul(v_load_bytes(planes + c * stride + i), v_set(scale[c])), v_set(offset[c]));
-            if (n - i >= NF_WIDTH) {
-                v_store_triples(out + 3 * i, rgb[0], rgb[1], rgb[2]);
-            } else {
-                float last[3 * NF_WIDTH];
-                v_store_triples(last, rgb[0], rgb[1], rgb[2]);
-                memcpy(out + 3 * i, last, 3 * (n - i) * sizeof *last);
-            }
-        }
-    } else {
+NF_INLINE vreal normalized(const uint8_t *plane, float scale, float offset) {
+    return v_add(v_mul(v_load_bytes(plane), v_set(scale)), v_set(offset));
+}
+
+/* The largest part that whole vectors make; the number of pixels done. */
+NF_INLINE size_t normalize_vectors(float *out, const uint8_t *planes, size_t stride, size_t channels,
+                                   const float *scale, const float *offset, size_t n, bool streams) {
+    size_t i = 0;
+    for (; i + NF_WIDTH <= n; i += NF_WIDTH) {
+        vreal values[3], written[3];
+        NF_UNROLL
         for (size_t c = 0; c < channels; c++)
-            for (size_t i = 0; i < n; i++)
-                out[i * channels + c] = (float)planes[c * stride + i] * scale[c] + offset[c];
+            written[c] = values[c] = normalized(planes + c * stride + i, scale[c], offset[c]);
+        if (channels == 3)
+            v_interleave(written, values[0], values[1], values[2]);
+        NF_UNROLL
+        for (size_t k = 0; k < channels; k++) {
+            float *to = out + i * channels + k * NF_WIDTH;
+            if (streams)
+                v_stream(to, written[k]);
+            else
+                v_store(to, written[k]);
+        }
     }
+    return i;
+}
+
+NF_INLINE size_t normalize_many(float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale,
+                                const float *offset, size_t n, bool streams) {
+    if (!streams || (uintptr_t)out % (NF_WIDTH * sizeof *out) != 0)
+        return normalize_vectors(out, planes, stride, channels, scale, offset, n, false);
+    size_t done = normalize_vectors(out, planes, stride, channels, scale, offset, n, true);
+    v_end_streams();
+    return done;
+}
+
+void NF_KERNEL(normalize_planes)(float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale,
+                                 const float *offset, size_t n, bool streams) {
+    size_t done = 0;
+    if (channels == 1)
+        done = normalize_many(out, planes, stride, 1, scale, offset, n, streams);
+    else if (channels == 3)
+        done = normalize_many(out, planes, stride, 3, scale, offset, n, streams);
+    for (size_t c = 0; c < channels; c++)
+        for (size_t i = done; i < n; i++)
+            out[i * channels + c] = (float)planes[c * stride + i] * scale[c] + offset[c];
 }
 
 void NF_KERNEL(mirror_row)(uint8_t *row, size_t n) {

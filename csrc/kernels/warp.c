@@ -52,10 +52,103 @@ NF_INLINE void project_points(int32_t *restrict x, int32_t *restrict y, nf_proje
     }
 }
 
+/* For nearest neighbours: the same in single precision, and how far from the exact ones positions may be. They are
+ * larger by one, so that cutting fractions off is the same on both sides of the image's borders. */
+typedef struct quick_projection {
+    float u, v, z, u_step, v_step, z_step, doubt;
+    uint32_t width, height;
+} quick_projection;
+
+NF_INLINE double larger_size(double a, double b) {
+    a = a < 0 ? -a : a;
+    b = b < 0 ? -b : b;
+    return a > b ? a : b;
+}
+
+/* Two coefficients, a product and a sum are rounded above, the same below, a quotient (by up to twice as much), a
+ * product and a sum, each by 2^-24 of at most what `above` and `below` say; 9 and 4 leave something for what is rounded
+ * in double precision.
+ * Returns whether doubt is small, and positions fit into 24 bits. */
+NF_INLINE bool make_quick(quick_projection *q, const nf_projection *p, double column, double row, size_t n) {
+    const double *m = p->matrix, steps = (double)(int32_t)n;
+    double z = m[6] * column + m[7] * row + 1, last = z + m[6] * steps;
+    double u = m[0] * column + m[1] * row + m[2] + z, v = m[3] * column + m[4] * row + m[5] + z;
+    double u_step = m[0] + m[6], v_step = m[3] + m[6];
+    double above = larger_size(u, v) + larger_size(u_step, v_step) * steps, below = larger_size(z, last);
+    double over_least = below / (z * last); /* 1 / the smaller of the two */
+    double doubt = above * over_least * (9 + 4 * below * over_least) * 0x1p-24;
+    *q = (quick_projection){
+        .u = (float)u,
+        .v = (float)v,
+        .z = (float)z,
+        .u_step = (float)u_step,
+        .v_step = (float)v_step,
+        .z_step = (float)m[6],
+        .doubt = (float)doubt,
+        .width = (uint32_t)p->width,
+        .height = (uint32_t)p->height,
+    };
+    return z * last > 0 && doubt < 0.01;
+}
+
+enum { BLOCK = 32 };
+
+/* Positions of a block's points, of which `first` is the first; whether none is in doubt about the whole number below
+ * it. */
+#ifdef __AVX512F__
+NF_INLINE bool project_quickly(int32_t *restrict x, int32_t *restrict y, quick_projection q, int32_t first) {
+    const vreal places = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), doubt = v_set(q.doubt);
+    const vint one = vi_set(1), outside = vi_set(NF_WARP_OUTSIDE);
+    const vint width = vi_set((int32_t)q.width), height = vi_set((int32_t)q.height);
+    vmask close = 0;
+    NF_UNROLL
+    for (int32_t i = 0; i < BLOCK; i += NF_WIDTH) {
+        vreal at = v_add(v_set((float)(first + i)), places), z = v_fma(v_set(q.z_step), at, v_set(q.z));
+        vreal over = _mm512_rcp14_ps(z);
+        over = v_mul(over, v_fnma(z, over, v_set(2)));
+        vreal u = v_mul(v_fma(v_set(q.u_step), at, v_set(q.u)), over);
+        vreal v = v_mul(v_fma(v_set(q.v_step), at, v_set(q.v)), over);
+        vint left = vi_from_real(v_sub(u, doubt)), top = vi_from_real(v_sub(v, doubt));
+        close |= _mm512_cmpneq_epi32_mask(left, vi_from_real(v_add(u, doubt)));
+        close |= _mm512_cmpneq_epi32_mask(top, vi_from_real(v_add(v, doubt)));
+        left = vi_sub(left, one);
+        top = vi_sub(top, one);
+        vmask inside = _mm512_mask_cmplt_epu32_mask(_mm512_cmplt_epu32_mask(left, width), top, height);
+        _mm512_storeu_si512(x + i, _mm512_mask_mov_epi32(outside, inside, left));
+        _mm512_storeu_si512(y + i, top);
+    }
+    return close == 0;
+}
+#else
+NF_INLINE bool project_quickly(int32_t *restrict x, int32_t *restrict y, quick_projection q, int32_t first) {
+    int32_t close = 0;
+    for (int32_t i = 0; i < BLOCK; i++) {
+        float at = (float)(first + i), over = 1 / (q.z + q.z_step * at);
+        float u = (q.u + q.u_step * at) * over, v = (q.v + q.v_step * at) * over;
+        int32_t left = (int32_t)(u - q.doubt), top = (int32_t)(v - q.doubt);
+        close |= (left ^ (int32_t)(u + q.doubt)) | (top ^ (int32_t)(v + q.doubt));
+        bool inside = ((uint32_t)left - 1 < q.width) & ((uint32_t)top - 1 < q.height);
+        x[i] = inside ? left - 1 : NF_WARP_OUTSIDE;
+        y[i] = top - 1;
+    }
+    return !close;
+}
+#endif
+
+static void project_nearest(int32_t *x, int32_t *y, const nf_projection *p, double column, double row, size_t n) {
+    quick_projection quick;
+    bool is_quick = make_quick(&quick, p, column, row, (n + BLOCK - 1) / BLOCK * BLOCK);
+    for (size_t i = 0; i < n; i += BLOCK) {
+        size_t some = n - i < BLOCK ? n - i : BLOCK;
+        if (!is_quick || !project_quickly(x + i, y + i, quick, (int32_t)i))
+            project_points(x + i, y + i, *p, column + (double)(int32_t)i, row, some, 1, 0);
+    }
+}
+
 size_t NF_KERNEL(project_perspective)(int32_t *restrict x, int32_t *restrict y, const nf_projection *p, double column,
                                       double row, size_t n) {
     if (p->scale == 1)
-        project_points(x, y, *p, column, row, n, 1, 0);
+        project_nearest(x, y, p, column, row, n);
     else
         project_points(x, y, *p, column, row, n, ONE, 0.5);
     return count_inner(p, x, y, n);
@@ -66,9 +159,9 @@ size_t NF_KERNEL(project_stepwise)(int32_t *restrict x, int32_t *restrict y, con
     const nf_projection p = *projection;
     uint32_t x_step = (uint32_t)p.x_step, y_step = (uint32_t)p.y_step;
     int32_t width = (int32_t)p.width, height = (int32_t)p.height;
-    for (size_t i = 0; i < n; i++) {
-        int32_t x_in = (int32_t)((uint32_t)x_start + (uint32_t)i * x_step) >> 16;
-        int32_t y_in = (int32_t)((uint32_t)y_start + (uint32_t)i * y_step) >> 16;
+    for (uint32_t i = 0; i < (uint32_t)n; i++) {
+        int32_t x_in = (int32_t)((uint32_t)x_start + i * x_step) >> 16;
+        int32_t y_in = (int32_t)((uint32_t)y_start + i * y_step) >> 16;
         bool inside = (x_in >= 0) & (x_in < width) & (y_in >= 0) & (y_in < height);
         x[i] = inside ? x_in : NF_WARP_OUTSIDE;
         y[i] = y_in;

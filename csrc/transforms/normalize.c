@@ -18,15 +18,16 @@ nf_status nf_normalize_weights(float *scale, float *offset, const double *mean, 
     return NF_OK;
 }
 
-static void store_floats(float *out, nf_view_layout layout, nf_view *view, const float *scale, const float *offset) {
+static void store_floats(float *out, nf_view_layout layout, nf_view *view, const float *scale, const float *offset,
+                         bool streams) {
     size_t n = (size_t)(view->height * view->width);
     if (layout == NF_VIEW_NHWC) {
-        nf_kernel->normalize_planes(out, view->pixels, view->stride, (size_t)view->channels, scale, offset, n);
+        nf_kernel->normalize_planes(out, view->pixels, view->stride, (size_t)view->channels, scale, offset, n, streams);
         return;
     }
     for (size_t c = 0; c < (size_t)view->channels; c++)
         nf_kernel->normalize_planes(out + c * n, view->pixels + c * view->stride, view->stride, 1, scale + c,
-                                    offset + c, n);
+                                    offset + c, n, streams);
 }
 
 static void store_bytes(uint8_t *out, nf_view_layout layout, nf_view *view) {
@@ -39,11 +40,11 @@ static void store_bytes(uint8_t *out, nf_view_layout layout, nf_view *view) {
 }
 
 void nf_view_store(void *out, nf_view_type type, nf_view_layout layout, int64_t index, nf_view *view,
-                   const float *scale, const float *offset) {
+                   const float *scale, const float *offset, bool streams) {
     nf_view_load(view);
     int64_t size = view->height * view->width * view->channels;
     if (type == NF_VIEW_FLOATS)
-        store_floats((float *)out + index * size, layout, view, scale, offset);
+        store_floats((float *)out + index * size, layout, view, scale, offset, streams);
     else
         store_bytes((uint8_t *)out + index * size, layout, view);
 }

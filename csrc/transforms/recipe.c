@@ -243,12 +243,15 @@ typedef struct apply_job {
     nf_view_type type;
     nf_view_layout layout;
     float *scale, *offset;
+    bool streams; /* views that no core's cache could hold until they are read are not put there */
     const nf_recipe *recipe;
     const nf_image *images;
     const char *records;
     size_t record_size;
     int64_t count;
 } apply_job;
+
+enum { LEAST_STREAM = 4 << 20 };
 
 static nf_status check_record(const apply_job *job, int64_t view, int64_t n) {
     const nf_recipe *recipe = job->recipe;
@@ -288,7 +291,7 @@ static void apply_one(void *context, int64_t task, int worker) {
         }
         record = next;
     }
-    nf_view_store(job->out, job->type, job->layout, index, view, job->scale, job->offset);
+    nf_view_store(job->out, job->type, job->layout, index, view, job->scale, job->offset, job->streams);
 }
 
 static nf_status apply_all(apply_job *job, nf_extent room, size_t scratch_size) {
@@ -332,6 +335,8 @@ nf_status nf_recipe_apply(void *views, nf_view_type type, nf_view_layout layout,
     NF_TRY(nf_alloc(&weights, 2 * (size_t)recipe->channels * sizeof(float)));
     job.scale = weights;
     job.offset = job.scale + recipe->channels;
+    int64_t values = extent.height * extent.width * recipe->channels * recipe->views;
+    job.streams = values * (int64_t)sizeof(float) >= LEAST_STREAM / (count > 0 ? count : 1);
     nf_status status = apply_all(&job, room, scratch_size);
     nf_free(weights);
     return status;

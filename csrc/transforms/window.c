@@ -28,6 +28,22 @@ int64_t nf_padding_place(int64_t i, int64_t n, nf_padding_mode mode) {
     return i < n ? i : period - repeat - i;
 }
 
+/* The row that row y of the result comes from, and how many after it, before `end`, come from rows `step` apart. */
+static int64_t find_run(int64_t *rows, int64_t *step, const window *w, int64_t y, int64_t end) {
+    int64_t from = nf_padding_place(w->top + y, w->in.height, w->mode), at = from;
+    *rows = 1;
+    *step = 0;
+    for (int64_t next = y + 1; next < end; next++, ++*rows) {
+        int64_t place = nf_padding_place(w->top + next, w->in.height, w->mode);
+        if (*rows == 1)
+            *step = place - at;
+        else if (place - at != *step)
+            break;
+        at = place;
+    }
+    return from;
+}
+
 /* Columns begin .. end - 1, beyond the image's sides, of some rows. Where they come from is found once for all rows. */
 static void side_rows(uint8_t *out, const uint8_t *image, const window *w, int64_t first_row, int64_t count,
                       int64_t begin, int64_t end) {
@@ -39,23 +55,32 @@ static void side_rows(uint8_t *out, const uint8_t *image, const window *w, int64
         for (int64_t i = 0; i < some; i++)
             columns[i] = (int32_t)nf_padding_place(w->left + x + i, w->in.width, w->mode);
         uint8_t *to = out + x * channels;
-        for (int64_t y = first_row; y < first_row + count; y++, to += w->out.width * channels) {
-            int64_t from = nf_padding_place(w->top + y, w->in.height, w->mode);
-            if (w->mode == NF_PAD_CONSTANT)
-                nf_fill_pixels(to, w->fill, channels, some);
-            else
-                nf_kernel->pick_pixels(to, image + from * w->in.width * channels, columns, (int32_t)w->in.width - 1,
-                                       (size_t)channels, (size_t)some);
+        int64_t row = w->in.width * channels, out_row = w->out.width * channels;
+        for (int64_t y = first_row, rows; y < first_row + count; y += rows, to += rows * out_row) {
+            int64_t step;
+            int64_t from = find_run(&rows, &step, w, y, first_row + count);
+            nf_kernel->pick_rows(to, out_row, image + from * row, step * row, columns, (int32_t)w->in.width - 1,
+                                 (size_t)channels, (size_t)some, (size_t)rows);
         }
     }
+}
+
+static void fill_sides(uint8_t *out, const window *w, int64_t count, int64_t begin, int64_t end) {
+    for (int64_t y = 0; y < count && begin < end; y++)
+        nf_fill_pixels(out + (y * w->out.width + begin) * w->channels, w->fill, w->channels, end - begin);
 }
 
 static void window_rows(uint8_t *out, const uint8_t *image, int64_t begin, int64_t count, const void *arguments) {
     const window *w = arguments;
     int64_t size = w->out.width * w->channels, first = nf_clamp(-w->left, 0, w->out.width);
     int64_t last = nf_clamp(w->in.width - w->left, first, w->out.width);
-    side_rows(out, image, w, begin, count, 0, first);
-    side_rows(out, image, w, begin, count, last, w->out.width);
+    if (w->mode == NF_PAD_CONSTANT) {
+        fill_sides(out, w, count, 0, first);
+        fill_sides(out, w, count, last, w->out.width);
+    } else {
+        side_rows(out, image, w, begin, count, 0, first);
+        side_rows(out, image, w, begin, count, last, w->out.width);
+    }
     for (int64_t y = begin; y < begin + count; y++, out += size) {
         int64_t from = nf_padding_place(w->top + y, w->in.height, w->mode);
         if (from < 0)

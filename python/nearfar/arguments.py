@@ -60,6 +60,8 @@ def range_of(value, name) -> tuple[float, float]:
 
 
 def box_of(top, left, height, width) -> tuple[int, int, int, int]:
+    if type(top) is type(left) is type(height) is type(width) is int and 0 <= top | left | height | width < 2**31:
+        return top, left, height, width
     return integer(top, "top"), integer(left, "left"), integer(height, "height"), integer(width, "width")
 
 

@@ -22,4 +22,4 @@ def check_type(array: NDArray[Any], name: str) -> None:
 
 def shares_of_white(images: Pixels) -> NDArray[np.float32]:
     """Values in units of white: 0..1, if they are between black and white."""
-    return images.astype(np.float32) / WHITE[images.dtype]
+    return images.astype(np.float32) / np.float32(WHITE[images.dtype])
