@@ -45,27 +45,28 @@ static nf_step part_of(const nf_plan *plan, const nf_step *step, image_run run) 
 }
 
 /* Images of the output of a cheap step without an addend, from images of its input; of a batch norm, those of one
- * group, whose statistics are there already. */
+ * group, whose statistics are there already. `again`: on the way back, from an input that may have been rounded. */
 static nf_status make_images(const nf_plan *plan, const nf_layer_offsets *offsets, const float *parameters,
-                             const nf_step *step, float *y, const float *x, image_run run) {
+                             const nf_step *step, float *y, const float *x, image_run run, bool again) {
     const nf_layer_offsets *at = &offsets[step->layer];
     int64_t size = image_size(plan, step->output), rows = size / plan->tensors[step->output].shape.c;
     switch (step->kind) {
     case NF_BATCH_NORM:
         return nf_batch_norm_rows(&step->norm, y, x, buffer(plan, step->saved), run.first * rows, run.count * rows);
     case NF_LAYER_NORM:
-        return nf_layer_norm_forward(&step->layer_norm, y, buffer(plan, step->saved), x, parameters + at->weight,
-                                     parameters + at->bias, run.first * rows, run.count * rows);
+        return nf_layer_norm_forward(&step->layer_norm, y, again ? NULL : buffer(plan, step->saved), x,
+                                     parameters + at->weight, parameters + at->bias, run.first * rows,
+                                     run.count * rows);
     default: return nf_activation_forward(step->kind, y, x, run.count * size, plan->workers);
     }
 }
 
 /* Makes a block of the step's input; `origin` is the whole that it is made from. */
 static nf_status make_block(const nf_plan *plan, const nf_layer_offsets *offsets, const float *parameters,
-                            const nf_step *step, float *block, const float *origin, image_run run) {
+                            const nf_step *step, float *block, const float *origin, image_run run, bool again) {
     const nf_step *maker = &plan->steps[plan->tensors[step->input].producer];
     return make_images(plan, offsets, parameters, maker, block, origin + run.first * image_size(plan, maker->input),
-                       run);
+                       run, again);
 }
 
 /* ---- Forward ---- */
@@ -114,7 +115,7 @@ static nf_status filter_forward(const forward_call *call, const nf_step *step, f
         nf_step part = part_of(plan, step, run);
         if (input->block > 0)
             NF_TRY(make_block(plan, call->offsets, call->parameters, step, x,
-                              value(plan, plan->steps[input->producer].input), run));
+                              value(plan, plan->steps[input->producer].input), run, false));
         float *y = value(plan, step->output) + first * image_size(plan, step->output);
         if (step->kind == NF_DEPTHWISE_CONV)
             NF_TRY(nf_depthwise_forward(&part.depthwise, y, x, weight, bias, scratch));
@@ -138,9 +139,9 @@ static nf_status step_forward(const forward_call *call, const nf_step *step, flo
     case NF_RELU:
     case NF_GELU:
     case NF_SILU:
-        return output->block > 0
-                   ? NF_OK
-                   : make_images(plan, call->offsets, call->parameters, step, y, x, (image_run){0, output->shape.n});
+        return output->block > 0 ? NF_OK
+                                 : make_images(plan, call->offsets, call->parameters, step, y, x,
+                                               (image_run){0, output->shape.n}, false);
     case NF_SUM: return nf_sum_forward(y, x, value(plan, step->addend), output->size, plan->workers);
     case NF_MAX_POOL: return nf_max_pool_forward(&step->pool, y, (uint8_t *)buffer(plan, step->saved), x);
     case NF_GLOBAL_AVERAGE_POOL: return nf_average_pool_forward(&step->pool, y, x);
@@ -203,7 +204,7 @@ static nf_status step_again(const backward_call *call, const nf_step *step) {
     if (step->kind == NF_BATCH_NORM)
         return nf_batch_norm_again(&step->norm, y, x, kept(plan, step->addend), buffer(plan, step->saved));
     return make_images(plan, call->offsets, call->parameters, step, y, x,
-                       (image_run){0, plan->tensors[step->output].shape.n});
+                       (image_run){0, plan->tensors[step->output].shape.n}, true);
 }
 
 /* Of a convolution of either kind, first the gradients of its parameters, then that of its input. */
@@ -219,7 +220,7 @@ static nf_status weights_backward(const backward_call *call, const nf_step *step
         nf_step part = part_of(plan, step, run);
         if (input->block > 0)
             NF_TRY(make_block(plan, call->offsets, call->parameters, step, x,
-                              kept(plan, plan->steps[input->producer].input), run));
+                              kept(plan, plan->steps[input->producer].input), run, true));
         const float *d_y = gradient(call, step->output) + first * image_size(plan, step->output);
         bool accumulate = call->accumulate || first > 0;
         if (step->kind == NF_DEPTHWISE_CONV)
