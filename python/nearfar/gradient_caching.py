@@ -57,7 +57,8 @@ def cached_gradients(
 
     Notes
     -----
-    Networks that treat each sample by itself get the same gradients with any `chunk_size`, up to rounding. Batch
+    Networks that treat each sample by itself get the same gradients with any `chunk_size`, up to rounding: some 1e-7 of
+    their norm, or 1e-6 where a convolution takes Winograd's algorithm for the batch and not for a chunk. Batch
     normalisation does not: its means and variances are those of a chunk, so that chunks should not be small, and the
     result is the exact gradient for the network that normalises that way. Running statistics move once for each chunk,
     by the first pass; the second leaves them where they are. With `chunk_size` of at least the batch, the result is in
