@@ -1,0 +1,118 @@
+#include "winograd_tiles.h"
+
+static nf_winograd_tiles counted(nf_winograd_tiles tiles) {
+    tiles.down = nf_ceil_div(tiles.out_h, tiles.form.tile);
+    tiles.across = nf_ceil_div(tiles.out_w, tiles.form.tile);
+    tiles.count = tiles.images * tiles.down * tiles.across;
+    return tiles;
+}
+
+static nf_winograd_form plain_form(void) {
+    return (nf_winograd_form){
+        4, 6, 6, nf_kernel->winograd_input, nf_kernel->winograd_output, nf_kernel->winograd_weights};
+}
+
+nf_winograd_tiles nf_winograd_forward_tiles(const nf_conv *conv) {
+    nf_winograd_form strided = {4,
+                                9,
+                                9,
+                                nf_kernel->winograd_strided_input,
+                                nf_kernel->winograd_strided_output,
+                                nf_kernel->winograd_strided_weights};
+    return counted((nf_winograd_tiles){.form = conv->stride == 1 ? plain_form() : strided,
+                                       .images = conv->n,
+                                       .h = conv->h,
+                                       .w = conv->w,
+                                       .c = conv->c,
+                                       .out_h = conv->out_h,
+                                       .out_w = conv->out_w,
+                                       .k = conv->k,
+                                       .step = 4 * conv->stride,
+                                       .pad_h = conv->pad_h,
+                                       .pad_w = conv->pad_w});
+}
+
+nf_winograd_tiles nf_winograd_backward_tiles(const nf_conv *conv) {
+    nf_winograd_form strided = {8,
+                                5,
+                                9,
+                                nf_kernel->winograd_strided_back_input,
+                                nf_kernel->winograd_strided_back_output,
+                                nf_kernel->winograd_strided_weights};
+    bool stride1 = conv->stride == 1;
+    return counted((nf_winograd_tiles){.form = stride1 ? plain_form() : strided,
+                                       .images = conv->n,
+                                       .h = conv->out_h,
+                                       .w = conv->out_w,
+                                       .c = conv->k,
+                                       .out_h = conv->h,
+                                       .out_w = conv->w,
+                                       .k = conv->c,
+                                       .step = 4,
+                                       .pad_h = stride1 ? 2 - conv->pad_h : 0,
+                                       .pad_w = stride1 ? 2 - conv->pad_w : 0});
+}
+
+nf_tile nf_tile_locate(const nf_winograd_tiles *tiles, int64_t index) {
+    return (nf_tile){index / (tiles->across * tiles->down), index / tiles->across % tiles->down, index % tiles->across};
+}
+
+void nf_tile_advance(const nf_winograd_tiles *tiles, nf_tile *at) {
+    if (++at->j < tiles->across)
+        return;
+    at->j = 0;
+    if (++at->i < tiles->down)
+        return;
+    at->i = 0;
+    at->image++;
+}
+
+nf_squares nf_source_squares(const nf_winograd_tiles *tiles, const float *source) {
+    return (nf_squares){source,      tiles->h,     tiles->w,    tiles->c, tiles->form.patch,
+                        tiles->step, tiles->pad_h, tiles->pad_w};
+}
+
+nf_squares nf_source_parts(const nf_winograd_tiles *tiles, const float *source) {
+    return (nf_squares){source, tiles->h, tiles->w, tiles->c, tiles->step, tiles->step, 0, 0};
+}
+
+nf_squares nf_result_squares(const nf_winograd_tiles *tiles, const float *out) {
+    return (nf_squares){out, tiles->out_h, tiles->out_w, tiles->k, tiles->form.tile, tiles->form.tile, 0, 0};
+}
+
+void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile *at, const float *outside) {
+    int64_t y = at->i * from->step - from->pad_h, x = at->j * from->step - from->pad_w, size = from->size, c = from->c;
+    int64_t left = nf_clamp(-x, 0, size), right = nf_clamp(from->w - x, left, size);
+    for (int64_t i = 0; i < size; i++, pixels += size) {
+        bool inside = y + i >= 0 && y + i < from->h;
+        const float *first = from->images + ((at->image * from->h + y + i) * from->w + x) * c;
+        if (inside && left == 0 && right == size) {
+            for (int64_t j = 0; j < size; j++)
+                pixels[j] = first + j * c;
+        } else {
+            for (int64_t j = 0; j < size; j++)
+                pixels[j] = inside && j >= left && j < right ? first + j * c : outside;
+        }
+    }
+}
+
+/* Asks for the memory of n floats, to be in a cache near by when they are read or written. */
+static void ask(const float *memory, int64_t n) {
+    for (int64_t j = 0; j < n; j += 16)
+        __builtin_prefetch(memory + j, 0, 2);
+    __asm__ volatile(""); /* else gcc sees a function without effects, and drops calls of it */
+}
+
+enum { RUN = 256 }; /* floats that are asked for at a time */
+
+void nf_tiles_prefetch(const nf_winograd_tiles *tiles, const nf_squares *from, int64_t first, int64_t count,
+                       int64_t part, int64_t parts) {
+    int64_t row = from->size * from->c, runs = nf_ceil_div(row, RUN), all = count * from->size * runs;
+    for (int64_t i = all * part / parts; i < all * (part + 1) / parts; i++) {
+        nf_tile at = nf_tile_locate(tiles, first + i / runs / from->size);
+        int64_t y = at.i * from->step + i / runs % from->size, x = at.j * from->step, begin = i % runs * RUN;
+        int64_t end = nf_min(nf_min(begin + RUN, row), (from->w - x) * from->c);
+        if (y < from->h)
+            ask(from->images + ((at.image * from->h + y) * from->w + x) * from->c + begin, end - begin);
+    }
+}

@@ -1,0 +1,96 @@
+/* The tiles of Winograd's algorithm: which pixels of a batch of images each reads and makes, and by what transforms.
+ * For the files winograd*.c alone. */
+#ifndef NF_NN_WINOGRAD_TILES_H
+#define NF_NN_WINOGRAD_TILES_H
+
+#include "../core/dispatch.h"
+#include "../core/integers.h"
+#include "conv.h"
+
+enum { NF_WINOGRAD_MATRICES = 36, NF_WINOGRAD_LINE_MATRICES = 6, NF_WINOGRAD_PIXELS = 81 }; /* pixels: at most */
+
+/* A padding between frequencies, and between rows, that keeps them from falling onto the same cache sets. */
+enum { NF_WINOGRAD_PAD = 16 };
+
+enum { NF_TRANSFORM_TILES = 8 }; /* of a task that only transforms */
+
+typedef void (*nf_input_transform)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
+                                   const float *const *pixels, size_t c, size_t padded);
+typedef void (*nf_output_transform)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
+                                    bool accumulate);
+
+/* A way of making `tile` x `tile` numbers from `patch` x `patch` by line x line products with 6 x 6 matrices. Along one
+ * axis frequencies 0..4 have a matrix each, and all others the last one. */
+typedef struct nf_winograd_form {
+    int64_t tile, patch, line;
+    nf_input_transform input;
+    nf_output_transform output;
+    void (*weights)(float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n);
+} nf_winograd_form;
+
+/* `out` is a 3 x 3 correlation of `source`: forwards y of x; for the gradient of the input d_x of d_y, with the taps
+ * turned round and their matrices transposed. Tile (i, j) is the pixels of `out` from (i tile, j tile) on, made from
+ * those of `source` from (i step - pad_h, j step - pad_w) on. */
+typedef struct nf_winograd_tiles {
+    nf_winograd_form form;
+    int64_t images, h, w, c, out_h, out_w, k, step, pad_h, pad_w;
+    int64_t down, across, count; /* tiles in each image, and in all */
+} nf_winograd_tiles;
+
+nf_winograd_tiles nf_winograd_forward_tiles(const nf_conv *conv);
+nf_winograd_tiles nf_winograd_backward_tiles(const nf_conv *conv);
+
+static inline int64_t nf_tile_rows(void) {
+    return (int64_t)nf_kernel->gemm_tile_rows;
+}
+
+static inline int64_t nf_tile_columns(void) {
+    return (int64_t)nf_kernel->gemm_tile_columns;
+}
+
+static inline int64_t nf_frequency_count(const nf_winograd_tiles *tiles) {
+    return tiles->form.line * tiles->form.line;
+}
+
+/* The frequencies along one axis that have matrix `index` are those from `index` to here. */
+static inline int64_t nf_end_frequency(const nf_winograd_tiles *tiles, int64_t index) {
+    return index == NF_WINOGRAD_LINE_MATRICES - 1 ? tiles->form.line : index + 1;
+}
+
+static inline int64_t nf_padded_channels(const nf_winograd_tiles *tiles) {
+    return nf_round_up(tiles->c, 16);
+}
+
+static inline int64_t nf_padded_outputs(const nf_winograd_tiles *tiles) {
+    return nf_round_up(tiles->k, nf_tile_columns());
+}
+
+typedef struct nf_tile {
+    int64_t image, i, j;
+} nf_tile;
+
+nf_tile nf_tile_locate(const nf_winograd_tiles *tiles, int64_t index);
+
+/* To the tile after this one. By address, as nf_tile_pixels takes it: copies of it would wait for stores that are under
+ * way to memory. */
+void nf_tile_advance(const nf_winograd_tiles *tiles, nf_tile *at);
+
+/* A batch of images cut into squares of `size` x `size` pixels, `step` from one to the next. */
+typedef struct nf_squares {
+    const float *images;
+    int64_t h, w, c, size, step, pad_h, pad_w;
+} nf_squares;
+
+nf_squares nf_source_squares(const nf_winograd_tiles *tiles, const float *source);
+nf_squares nf_source_parts(const nf_winograd_tiles *tiles, const float *source); /* each pixel in one square only */
+nf_squares nf_result_squares(const nf_winograd_tiles *tiles, const float *out);
+
+/* The pixels of a tile's square; `outside` for those that are not in the image. */
+void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile *at, const float *outside);
+
+/* Asks for the memory of the `part`-th of `parts` shares of the squares of `count` tiles, the first with index `first`,
+ * to be in a cache near by when it is read or written. */
+void nf_tiles_prefetch(const nf_winograd_tiles *tiles, const nf_squares *from, int64_t first, int64_t count,
+                       int64_t part, int64_t parts);
+
+#endif

@@ -1,0 +1,291 @@
+#include "winograd.h"
+
+#include <string.h>
+
+#include "../core/threads.h"
+#include "winograd_tiles.h"
+
+/* The gradient of the weights: d_u[frequency] = sum over tiles of v[frequency] z[frequency]^T, then back through G. The
+ * tiles are taken in passes, few enough for a cache near by: in each all are transformed first, and then every frequency
+ * is a product whose depth is the tiles. Where d_u is small, tasks are segments of the tiles, each with a d_u of its
+ * own, which are added in order; else the tiles, and then the matrices, of a pass are shared out, the matrices together
+ * with the tiles of the next pass unless those take much memory. */
+
+enum { PASS_BYTES = 3 << 19, LEAST_PASS_TILES = 24, MOST_PASS_TILES = 48 };
+enum { LARGE_MATRICES = 4 << 20, LARGE_PASS_TILES = 256 }; /* a d_u that takes long to pass over */
+enum { SMALL_MATRICES = 384 << 10, SEGMENT_TILES = 2048, LEAST_SEGMENTS = 8, MOST_SEGMENTS = 64 };
+enum { PRODUCT_ROWS = 192, FINISH_CHUNK = 4096, PART_ROWS = 48, PART_COLUMNS = 128, PARTS_BYTES = 20 << 20 };
+
+typedef struct weight_job {
+    nf_winograd_tiles tiles; /* of the way forwards */
+    nf_input_transform gradient;
+    void (*finish)(float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate);
+    int64_t pass_tiles, segments;
+    int64_t buffers; /* without segments: passes in memory */
+    bool by_parts;
+    int workers;
+    const float *x, *d_y;
+    float *d_weight, *passes, *d_u, *zeros; /* passes: per worker; d_u: of each segment, or each worker's part */
+    bool accumulate;
+    int64_t first; /* without segments: of the current pass */
+} weight_job;
+
+/* v: [frequency][tile][channel, padded]; z: [frequency][panel][tile][column of the panel] */
+static int64_t v_row(const nf_winograd_tiles *tiles) {
+    return nf_padded_channels(tiles) + NF_WINOGRAD_PAD;
+}
+
+static int64_t v_stride(const weight_job *job) {
+    return job->pass_tiles * v_row(&job->tiles) + NF_WINOGRAD_PAD;
+}
+
+static int64_t z_stride(const weight_job *job) {
+    return job->pass_tiles * nf_padded_outputs(&job->tiles) + NF_WINOGRAD_PAD;
+}
+
+static int64_t pass_floats(const weight_job *job) {
+    return nf_frequency_count(&job->tiles) * (v_stride(job) + z_stride(job));
+}
+
+static int64_t d_u_size(const weight_job *job) {
+    return NF_WINOGRAD_MATRICES * job->tiles.c * job->tiles.k;
+}
+
+/* d_u of a part, with a padding that keeps its matrices from falling onto the same cache sets. */
+static int64_t part_size(void) {
+    return NF_WINOGRAD_MATRICES * (PART_ROWS * PART_COLUMNS + NF_WINOGRAD_PAD);
+}
+
+static int64_t zeros_size(const nf_winograd_tiles *tiles) {
+    return nf_max(nf_padded_channels(tiles), nf_padded_outputs(tiles)) + NF_WINOGRAD_PAD;
+}
+
+static weight_job make_weight_job(const nf_conv *conv) {
+    bool stride1 = conv->stride == 1;
+    weight_job job = {.tiles = nf_winograd_forward_tiles(conv),
+                      .workers = conv->workers,
+                      .gradient = stride1 ? nf_kernel->winograd_gradient : nf_kernel->winograd_strided_gradient,
+                      .finish = stride1 ? nf_kernel->winograd_weights_gradient
+                                        : nf_kernel->winograd_strided_weights_gradient};
+    const nf_winograd_tiles *tiles = &job.tiles;
+    int64_t tile_bytes = nf_frequency_count(tiles) * (v_row(tiles) + nf_padded_outputs(tiles)) * (int64_t)sizeof(float);
+    int64_t d_u_bytes = d_u_size(&job) * (int64_t)sizeof(float);
+    job.pass_tiles = nf_clamp(PASS_BYTES / tile_bytes, LEAST_PASS_TILES, MOST_PASS_TILES);
+    if (d_u_bytes > LARGE_MATRICES) {
+        job.pass_tiles = LARGE_PASS_TILES;
+        job.by_parts = tiles->count <= LARGE_PASS_TILES && tiles->count * tile_bytes <= PARTS_BYTES;
+    }
+    job.pass_tiles = nf_min(job.pass_tiles, tiles->count);
+    job.segments = 1;
+    job.buffers = d_u_bytes <= LARGE_MATRICES && job.pass_tiles < tiles->count ? 2 : 1;
+    if (d_u_bytes <= SMALL_MATRICES)
+        job.segments = nf_clamp(tiles->count / SEGMENT_TILES, LEAST_SEGMENTS, MOST_SEGMENTS);
+    return job;
+}
+
+/* The tiles of one pass, and where what belongs to it lies. */
+typedef struct pass {
+    float *v, *z;
+    int64_t first, count;
+    bool accumulate; /* add to d_u */
+} pass;
+
+static pass make_pass(const weight_job *job, int64_t worker, int64_t first, int64_t end) {
+    float *v = job->passes + worker * pass_floats(job);
+    return (pass){.v = v,
+                  .z = v + nf_frequency_count(&job->tiles) * v_stride(job),
+                  .first = first,
+                  .count = nf_min(job->pass_tiles, end - first)};
+}
+
+/* v and z of tiles [begin, end) of the pass. */
+static void transform_tiles(const weight_job *job, const pass *now, int64_t begin, int64_t end) {
+    const nf_winograd_tiles *tiles = &job->tiles;
+    int64_t v_step = v_stride(job), z_step = z_stride(job), row = v_row(tiles), columns = nf_tile_columns();
+    size_t channels = (size_t)nf_padded_channels(tiles), outputs = (size_t)nf_round_up(tiles->k, columns / 2);
+    nf_squares source = nf_source_squares(tiles, job->x), result = nf_result_squares(tiles, job->d_y);
+    nf_tile at = nf_tile_locate(tiles, now->first + begin);
+    for (int64_t t = begin; t < end; t++, nf_tile_advance(tiles, &at)) {
+        const float *pixel[NF_WINOGRAD_PIXELS], *gradient[NF_WINOGRAD_PIXELS];
+        nf_tile_pixels(pixel, &source, &at, job->zeros);
+        nf_tile_pixels(gradient, &result, &at, job->zeros);
+        tiles->form.input(now->v + t * row, (size_t)v_step, 16, 16, pixel, (size_t)tiles->c, channels);
+        job->gradient(now->z + t * columns, (size_t)z_step, (size_t)columns, (size_t)(now->count * columns), gradient,
+                      (size_t)tiles->k, outputs);
+    }
+}
+
+/* Rows and columns of a matrix, and where they go: d_u of the first of them, and from one row to the next. */
+typedef struct part {
+    int64_t top, bottom, left, right;
+    float *d_u;
+    int64_t stride;
+} part;
+
+static void multiply_part(const weight_job *job, const pass *now, int64_t matrix, part of) {
+    const nf_winograd_tiles *tiles = &job->tiles;
+    int64_t p = matrix / NF_WINOGRAD_LINE_MATRICES, q = matrix % NF_WINOGRAD_LINE_MATRICES;
+    bool accumulate = now->accumulate;
+    for (int64_t i = p; i < nf_end_frequency(tiles, p); i++)
+        for (int64_t j = q; j < nf_end_frequency(tiles, q); j++, accumulate = true) {
+            int64_t f = i * tiles->form.line + j;
+            const float *v = now->v + f * v_stride(job), *z = now->z + f * z_stride(job);
+            for (int64_t column = of.left; column < of.right; column += nf_tile_columns())
+                for (int64_t row = of.top; row < of.bottom; row += nf_tile_rows())
+                    nf_kernel->gemm_columns(of.d_u + (row - of.top) * of.stride + column - of.left, (size_t)of.stride,
+                                            v + row, (size_t)v_row(tiles), z + column * now->count, (size_t)now->count,
+                                            (size_t)nf_min(nf_tile_rows(), of.bottom - row),
+                                            (size_t)nf_min(nf_tile_columns(), of.right - column), accumulate);
+        }
+}
+
+/* Asks for a share of the pixels of the pass that begins with tile `first`, if there is one. */
+static void ask_for_pass(const weight_job *job, int64_t first, int64_t end, int64_t share, int64_t shares) {
+    const nf_winograd_tiles *tiles = &job->tiles;
+    nf_squares source = nf_source_parts(tiles, job->x), result = nf_result_squares(tiles, job->d_y);
+    int64_t count = nf_clamp(end - first, 0, job->pass_tiles);
+    nf_tiles_prefetch(tiles, &source, first, count, share, shares);
+    nf_tiles_prefetch(tiles, &result, first, count, share, shares);
+}
+
+/* Rows [top, bottom) of one matrix of a whole d_u. */
+static void multiply_rows(const weight_job *job, const pass *now, float *d_u, int64_t matrix, int64_t top,
+                          int64_t bottom) {
+    int64_t c = job->tiles.c, k = job->tiles.k;
+    multiply_part(job, now, matrix, (part){top, bottom, 0, k, d_u + (matrix * c + top) * k, k});
+}
+
+static void segment_task(void *context, int64_t task, int worker) {
+    const weight_job *job = context;
+    int64_t begin = job->tiles.count * task / job->segments, end = job->tiles.count * (task + 1) / job->segments;
+    float *d_u = job->d_u + task * d_u_size(job);
+    if (begin == end)
+        memset(d_u, 0, (size_t)d_u_size(job) * sizeof *d_u);
+    for (int64_t first = begin; first < end; first += job->pass_tiles) {
+        pass now = make_pass(job, worker, first, end);
+        now.accumulate = first > begin;
+        transform_tiles(job, &now, 0, now.count);
+        for (int64_t matrix = 0; matrix < NF_WINOGRAD_MATRICES; matrix++) {
+            ask_for_pass(job, first + job->pass_tiles, end, matrix, NF_WINOGRAD_MATRICES);
+            multiply_rows(job, &now, d_u, matrix, 0, job->tiles.c);
+        }
+    }
+}
+
+/* Without segments: one that all workers share. */
+static pass shared_pass(const weight_job *job, int64_t first) {
+    return make_pass(job, first / job->pass_tiles % job->buffers, first, job->tiles.count);
+}
+
+static void transform_some(const weight_job *job, int64_t first, int64_t task) {
+    pass now = shared_pass(job, first);
+    int64_t begin = task * NF_TRANSFORM_TILES;
+    transform_tiles(job, &now, begin, nf_min(begin + NF_TRANSFORM_TILES, now.count));
+}
+
+static int64_t transform_tasks(const weight_job *job, int64_t first) {
+    return nf_ceil_div(nf_clamp(job->tiles.count - first, 0, job->pass_tiles), NF_TRANSFORM_TILES);
+}
+
+static void transform_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const weight_job *job = context;
+    transform_some(job, job->first, task);
+}
+
+static int64_t product_tasks(const weight_job *job) {
+    return NF_WINOGRAD_MATRICES * nf_ceil_div(job->tiles.c, PRODUCT_ROWS);
+}
+
+/* The products of the pass; if there are two buffers, the next pass is then transformed meanwhile. */
+static void pass_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const weight_job *job = context;
+    int64_t products = product_tasks(job), parts = products / NF_WINOGRAD_MATRICES,
+            ahead = job->first + job->pass_tiles;
+    if (task >= products) {
+        transform_some(job, ahead, task - products);
+        return;
+    }
+    pass now = shared_pass(job, job->first);
+    now.accumulate = job->first > 0;
+    if (job->buffers > 1)
+        ahead += job->pass_tiles;
+    ask_for_pass(job, ahead, job->tiles.count, task, products);
+    int64_t top = task % parts * PRODUCT_ROWS, bottom = nf_min(top + PRODUCT_ROWS, job->tiles.c);
+    multiply_rows(job, &now, job->d_u, task / parts, top, bottom);
+}
+
+static void part_task(void *context, int64_t task, int worker) {
+    const weight_job *job = context;
+    int64_t c = job->tiles.c, k = job->tiles.k, across = nf_ceil_div(k, PART_COLUMNS);
+    int64_t top = task / across * PART_ROWS, left = task % across * PART_COLUMNS;
+    int64_t rows = nf_min(PART_ROWS, c - top), columns = nf_min(PART_COLUMNS, k - left),
+            stride = rows * columns + NF_WINOGRAD_PAD;
+    pass now = make_pass(job, 0, 0, job->tiles.count);
+    float *d_u = job->d_u + worker * part_size();
+    for (int64_t matrix = 0; matrix < NF_WINOGRAD_MATRICES; matrix++)
+        multiply_part(job, &now, matrix, (part){top, top + rows, left, left + columns, d_u + matrix * stride, columns});
+    for (int64_t row = 0; row < rows; row++)
+        job->finish(job->d_weight + (top + row) * k + left, (size_t)(c * k), d_u + row * columns, (size_t)stride,
+                    (size_t)columns, job->accumulate);
+}
+
+static void finish_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const weight_job *job = context;
+    int64_t size = job->tiles.c * job->tiles.k, begin = task * FINISH_CHUNK;
+    int64_t count = nf_min(FINISH_CHUNK, size - begin);
+    for (int64_t segment = 1; segment < job->segments; segment++)
+        for (int64_t at = begin; at < d_u_size(job); at += size)
+            nf_kernel->scale(job->d_u + at, job->d_u + segment * d_u_size(job) + at, 1.0f, (size_t)count, true);
+    job->finish(job->d_weight + begin, (size_t)size, job->d_u + begin, (size_t)size, (size_t)count, job->accumulate);
+}
+
+/* Passes in memory. */
+static int64_t pass_count(const weight_job *job) {
+    return job->segments > 1 ? job->workers : job->buffers;
+}
+
+static int64_t matrices_size(const weight_job *job) {
+    return job->by_parts ? job->workers * part_size() : job->segments * d_u_size(job);
+}
+
+size_t nf_winograd_weight_scratch(const nf_conv *conv) {
+    weight_job job = make_weight_job(conv);
+    return (size_t)(pass_count(&job) * pass_floats(&job) + matrices_size(&job) + zeros_size(&job.tiles));
+}
+
+static nf_status sum_products(weight_job *job) {
+    int64_t count = job->tiles.count, c = job->tiles.c, k = job->tiles.k;
+    int workers = job->workers;
+    if (job->segments > 1)
+        return nf_parallel(segment_task, job, job->segments, workers);
+    NF_TRY(nf_parallel(transform_task, job, transform_tasks(job, 0), workers));
+    if (job->by_parts)
+        return nf_parallel(part_task, job, nf_ceil_div(c, PART_ROWS) * nf_ceil_div(k, PART_COLUMNS), workers);
+    for (; job->first < count; job->first += job->pass_tiles) {
+        bool meanwhile = job->buffers > 1;
+        if (!meanwhile && job->first > 0)
+            NF_TRY(nf_parallel(transform_task, job, transform_tasks(job, job->first), workers));
+        int64_t transforms = meanwhile ? transform_tasks(job, job->first + job->pass_tiles) : 0;
+        NF_TRY(nf_parallel(pass_task, job, product_tasks(job) + transforms, workers));
+    }
+    return NF_OK;
+}
+
+nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, const float *x, const float *d_y,
+                                      bool accumulate, float *scratch) {
+    weight_job job = make_weight_job(conv);
+    job.x = x;
+    job.d_y = d_y;
+    job.d_weight = d_weight;
+    job.accumulate = accumulate;
+    job.passes = scratch;
+    job.d_u = job.passes + pass_count(&job) * pass_floats(&job);
+    job.zeros = job.d_u + matrices_size(&job);
+    memset(job.zeros, 0, (size_t)zeros_size(&job.tiles) * sizeof *job.zeros);
+    NF_TRY(sum_products(&job));
+    return job.by_parts ? NF_OK
+                        : nf_parallel(finish_task, &job, nf_ceil_div(conv->c * conv->k, FINISH_CHUNK), conv->workers);
+}
