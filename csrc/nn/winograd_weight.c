@@ -6,10 +6,10 @@
 #include "winograd_tiles.h"
 
 /* The gradient of the weights: d_u[frequency] = sum over tiles of v[frequency] z[frequency]^T, then back through G. The
- * tiles are taken in passes, few enough for a cache near by: in each all are transformed first, and then every frequency
- * is a product whose depth is the tiles. Where d_u is small, tasks are segments of the tiles, each with a d_u of its
- * own, which are added in order; else the tiles, and then the matrices, of a pass are shared out, the matrices together
- * with the tiles of the next pass unless those take much memory. */
+ * tiles are taken in passes, few enough for a cache near by: in each all are transformed first, and then every
+ * frequency is a product whose depth is the tiles. Where d_u is small, tasks are segments of the tiles, each with a d_u
+ * of its own, which are added in order; else the tiles, and then the matrices, of a pass are shared out, the matrices
+ * together with the tiles of the next pass unless those take much memory. */
 
 enum { PASS_BYTES = 3 << 19, LEAST_PASS_TILES = 24, MOST_PASS_TILES = 48 };
 enum { LARGE_MATRICES = 4 << 20, LARGE_PASS_TILES = 256 }; /* a d_u that takes long to pass over */
