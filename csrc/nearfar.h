@@ -91,7 +91,8 @@ typedef struct nf_shape {
  * gives the same bits tomorrow. */
 typedef enum nf_conv_algorithm {
     NF_CONV_AUTO,      /* the one that should be the fastest for the layer's shape */
-    NF_CONV_DIRECT,    /* as the formula says; rounding errors of about 3e-7 of the output's root mean square */
+    NF_CONV_DIRECT,    /* as the formula says; rounding errors of about 4e-7 of the output's root mean square */
+    NF_CONV_WINOGRAD2, /* tiles of 2 x 2 where kernel 3, stride 1 and no bias allow it, else direct; about as exact */
     NF_CONV_WINOGRAD4, /* tiles of 4 x 4 where kernel 3, stride 1, or 2 with padding 1, and no bias allow it, else
                           direct; some 2e-6 */
 } nf_conv_algorithm;

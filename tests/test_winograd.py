@@ -9,6 +9,7 @@ from reference.nn_check import RELU, SIZES, SUM, batch_norm, chain, check, conv,
 
 def check_winograd(layers, shape, **options):
     check(layers, shape, tolerance=2e-5, conv_algo="winograd4", **options)
+    check(layers, shape, tolerance=5e-6, conv_algo="winograd2", **options)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -28,7 +29,7 @@ def test_maps(height, stride):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 2), (0, 2), (2, 1)])
 def test_padding(padding, stride):
-    """With stride 2 and another padding than 1 the computation is direct."""
+    """With stride 2 and another padding than 1, or tiles of 2 x 2, the computation is direct."""
     check_winograd([conv(17, 3, stride, padding)], (3, 9, 6, 16))
 
 
@@ -73,11 +74,12 @@ def test_only_where_it_applies():
         conv(16, 3, bias=1),
     ):
         results = []
-        for algorithm in ("direct", "winograd4"):
+        for algorithm in ("direct", "winograd2", "winograd4"):
             core = _core.Network([layer], (-1, -1, 16), algorithm)
             core.parameters[:] = np.linspace(-1, 1, core.parameters.size)
             results.append(core.forward(x, True, 1))
-        np.testing.assert_array_equal(*results)
+        np.testing.assert_array_equal(results[1], results[0])
+        np.testing.assert_array_equal(results[2], results[0])
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,9 @@ def test_only_where_it_applies():
         ((64, 32, 32, 64), 2, "winograd4"),
         ((64, 9, 9, 8), 1, "winograd4"),  # tiles cover 144 pixels for 81
         ((64, 9, 9, 8), 2, "direct"),  # 64 for 25
+        ((64, 6, 6, 16), 1, "winograd2"),  # as many multiplications as in tiles of 4 x 4, and cheaper transforms
+        ((64, 2, 2, 64), 1, "winograd2"),
+        ((64, 1, 8, 64), 1, "direct"),
         ((1, 4, 4, 64), 1, "direct"),
         ((2, 16, 16, 64), 2, "direct"),
         ((64, 16, 16, 3), 1, "direct"),
@@ -99,14 +104,15 @@ def test_auto_chooses_by_shape(shape, stride, algorithm):
     np.testing.assert_array_equal(automatic, chosen)
 
 
-def test_same_bits_for_any_number_of_threads():
+@pytest.mark.parametrize("algorithm", ["winograd2", "winograd4"])
+def test_same_bits_for_any_number_of_threads(algorithm):
     x = np.random.default_rng(0).normal(size=(40, 16, 16, 32)).astype(np.float32)
     before = _core.get_num_threads()
     results = []
     for threads in (1, 2, 3, 7):
         _core.set_num_threads(threads)
         layers = [Conv(48, 3), BatchNorm(), ReLU(), Conv(32, 3, 2)]
-        network = Network(layers, (None, None, 32), conv_algo="winograd4")
+        network = Network(layers, (None, None, 32), conv_algo=algorithm)
         y = network.forward(x, training=True)
         d_x = network.backward(y, input_gradient=True)
         results.append((y.tobytes(), d_x.tobytes(), network.gradients.tobytes()))
@@ -140,7 +146,7 @@ def test_few_channels(stride):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_accuracy(stride):
-    """Errors of either algorithm relative to the output, on inputs and weights as networks have them."""
+    """Errors of each algorithm relative to the output, on inputs and weights as networks have them."""
     random = np.random.default_rng(0)
     x = np.maximum(random.normal(size=(8, 16, 16, 128)), 0).astype(np.float32)
     exact = Network([Conv(64, 3, stride)], (None, None, 128), conv_algo="direct")
@@ -149,9 +155,10 @@ def test_accuracy(stride):
     weight = exact.parameters.reshape(3, 3, 128, 64).astype(float)
     wanted = np.einsum("nhwcij,ijck->nhwk", windows.astype(float), weight, optimize=True)
     assert relative(exact.forward(x), wanted) < 1e-6
-    winograd = Network(exact.layers, exact.in_shape, conv_algo="winograd4")
-    winograd.parameters[:] = exact.parameters
-    assert relative(winograd.forward(x), wanted) < 5e-6
+    for algorithm, tolerance in (("winograd2", 1e-6), ("winograd4", 5e-6)):
+        winograd = Network(exact.layers, exact.in_shape, conv_algo=algorithm)
+        winograd.parameters[:] = exact.parameters
+        assert relative(winograd.forward(x), wanted) < tolerance
 
 
 def test_conv_algo_is_checked_and_kept():

@@ -145,8 +145,8 @@ static int read_name(PyObject *object, const char *const *names, int count, cons
 }
 
 static bool read_algorithm(PyObject *object, nf_conv_algorithm *algorithm) {
-    static const char *const names[] = {"auto", "direct", "winograd4"};
-    int found = read_name(object, names, 3, "conv_algo must be \"auto\", \"direct\" or \"winograd4\"");
+    static const char *const names[] = {"auto", "direct", "winograd2", "winograd4"};
+    int found = read_name(object, names, 4, "conv_algo must be \"auto\", \"direct\", \"winograd2\" or \"winograd4\"");
     *algorithm = (nf_conv_algorithm)found;
     return found >= 0;
 }

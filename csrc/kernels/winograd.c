@@ -80,11 +80,11 @@ void NF_KERNEL(winograd_output)(float *const *pixels, const float *m, size_t fre
 
 /* u[frequency] = (G g G^T)[frequency]. */
 void NF_KERNEL(winograd_weights)(float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n) {
-    transform_taps(weight_line, u, frequency_stride, g, tap_stride, n);
+    transform_taps(weight_line, 6, u, frequency_stride, g, tap_stride, n);
 }
 
 /* The 3 x 3 taps d_g (+)= G^T d_u G. */
 void NF_KERNEL(winograd_weights_gradient)(float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride,
                                           size_t n, bool accumulate) {
-    transform_matrices(weight_gradient_line, d_g, tap_stride, d_u, frequency_stride, n, accumulate);
+    transform_matrices(weight_gradient_line, 6, d_g, tap_stride, d_u, frequency_stride, n, accumulate);
 }

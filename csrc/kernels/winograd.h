@@ -10,7 +10,7 @@
 
 typedef void (*nf_line)(vreal *r, const vreal *d);
 
-enum { NF_LONGEST_LINE = 9 };
+enum { NF_LONGEST_LINE = 9, NF_MOST_MATRICES = 6 }; /* matrices: along one axis */
 
 /* v[frequency] of the from x from pixels, each of c channels, channels up to `padded` zero; number j of a row of
  * channels goes to chunks of `chunk` numbers, `chunk_stride` apart. */
@@ -64,11 +64,11 @@ NF_INLINE void transform_frequencies(nf_line line, size_t from, size_t to, float
     }
 }
 
-/* The 6 x 6 matrices u of the 3 x 3 taps g of n weights; n a multiple of the vector's width. */
-NF_INLINE void transform_taps(nf_line line, float *u, size_t frequency_stride, const float *g, size_t tap_stride,
-                              size_t n) {
+/* The to x to matrices u of the 3 x 3 taps g of n weights; n a multiple of the vector's width. */
+NF_INLINE void transform_taps(nf_line line, size_t to, float *u, size_t frequency_stride, const float *g,
+                              size_t tap_stride, size_t n) {
     for (size_t j = 0; j < n; j += NF_WIDTH) {
-        vreal d[9], t[18], r[6]; /* t[column][row] */
+        vreal d[9], t[3 * NF_MOST_MATRICES], r[NF_MOST_MATRICES]; /* t[column][row] */
         NF_UNROLL
         for (size_t i = 0; i < 9; i++)
             d[i] = v_load(g + i * tap_stride + j);
@@ -76,38 +76,38 @@ NF_INLINE void transform_taps(nf_line line, float *u, size_t frequency_stride, c
         for (size_t row = 0; row < 3; row++) {
             line(r, d + row * 3);
             NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
+            for (size_t i = 0; i < to; i++)
                 t[i * 3 + row] = r[i];
         }
         NF_UNROLL
-        for (size_t column = 0; column < 6; column++) {
+        for (size_t column = 0; column < to; column++) {
             line(r, t + column * 3);
             NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                v_store(u + (i * 6 + column) * frequency_stride + j, r[i]);
+            for (size_t i = 0; i < to; i++)
+                v_store(u + (i * to + column) * frequency_stride + j, r[i]);
         }
     }
 }
 
-/* The 3 x 3 taps d_g (+)= those of the 6 x 6 matrices d_u. */
-NF_INLINE void transform_matrices(nf_line line, float *d_g, size_t tap_stride, const float *d_u,
+/* The 3 x 3 taps d_g (+)= those of the from x from matrices d_u. */
+NF_INLINE void transform_matrices(nf_line line, size_t from, float *d_g, size_t tap_stride, const float *d_u,
                                   size_t frequency_stride, size_t n, bool accumulate) {
     for (size_t j = 0; j < n; j += NF_WIDTH) {
-        vreal d[6], t[18], r[3]; /* t[row of the result][column] */
+        vreal d[NF_MOST_MATRICES], t[3 * NF_MOST_MATRICES], r[3]; /* t[row of the result][column] */
         size_t rest = n - j;
         NF_UNROLL
-        for (size_t column = 0; column < 6; column++) {
+        for (size_t column = 0; column < from; column++) {
             NF_UNROLL
-            for (size_t i = 0; i < 6; i++)
-                d[i] = v_load_some(d_u + (i * 6 + column) * frequency_stride + j, rest);
+            for (size_t i = 0; i < from; i++)
+                d[i] = v_load_some(d_u + (i * from + column) * frequency_stride + j, rest);
             line(r, d);
             NF_UNROLL
             for (size_t i = 0; i < 3; i++)
-                t[i * 6 + column] = r[i];
+                t[i * from + column] = r[i];
         }
         NF_UNROLL
         for (size_t row = 0; row < 3; row++) {
-            line(r, t + row * 6);
+            line(r, t + row * from);
             NF_UNROLL
             for (size_t i = 0; i < 3; i++) {
                 float *out = d_g + (row * 3 + i) * tap_stride + j;

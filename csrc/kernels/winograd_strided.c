@@ -114,12 +114,12 @@ void NF_KERNEL(winograd_strided_output)(float *const *pixels, const float *m, si
 /* The 36 matrices of the taps. */
 void NF_KERNEL(winograd_strided_weights)(float *u, size_t frequency_stride, const float *g, size_t tap_stride,
                                          size_t n) {
-    transform_taps(strided_weight_line, u, frequency_stride, g, tap_stride, n);
+    transform_taps(strided_weight_line, 6, u, frequency_stride, g, tap_stride, n);
 }
 
 void NF_KERNEL(winograd_strided_weights_gradient)(float *d_g, size_t tap_stride, const float *d_u,
                                                   size_t frequency_stride, size_t n, bool accumulate) {
-    transform_matrices(strided_weight_gradient_line, d_g, tap_stride, d_u, frequency_stride, n, accumulate);
+    transform_matrices(strided_weight_gradient_line, 6, d_g, tap_stride, d_u, frequency_stride, n, accumulate);
 }
 
 /* Frequencies of 5 x 5 pixels of d_y, for the gradient of the input, ... */

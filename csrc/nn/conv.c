@@ -13,18 +13,22 @@
 /* ---- Which algorithm ---- */
 
 nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorithm wanted) {
-    bool halves = conv->stride == 2 && conv->pad_h == 1 && conv->pad_w == 1;
+    bool halves = conv->stride == 2 && conv->pad_h == 1 && conv->pad_w == 1 && wanted != NF_CONV_WINOGRAD2;
     bool possible = conv->kernel_h == 3 && conv->kernel_w == 3 && (conv->stride == 1 || halves) && !bias;
+    if (!possible || wanted != NF_CONV_AUTO)
+        return possible ? wanted : NF_CONV_DIRECT;
     /* Transforms pay by the number of channels, those of the weights by the number of pixels, too, and tiles that stick
      * out of the image are work for nothing. Stride 2 saves less. The numbers are those of tests/bench/convolution.py.
      */
-    int64_t covered = nf_round_up(conv->out_h, 4) * nf_round_up(conv->out_w, 4), used = conv->out_h * conv->out_w;
-    int64_t narrower = conv->c < conv->k ? conv->c : conv->k;
-    int64_t least_pixels = conv->stride == 2 ? 256 : narrower < 64 ? 112 : 48;
-    bool fits = conv->stride == 2 ? covered * 2 <= used * 3 : covered <= used * 3;
-    bool pays = narrower >= 8 && conv->n * used >= least_pixels && fits;
-    bool winograd = possible && (wanted == NF_CONV_WINOGRAD4 || (wanted == NF_CONV_AUTO && pays));
-    return winograd ? NF_CONV_WINOGRAD4 : NF_CONV_DIRECT;
+    int64_t used = conv->out_h * conv->out_w, pixels = conv->n * used, narrower = nf_min(conv->c, conv->k);
+    int64_t covered2 = nf_round_up(conv->out_h, 2) * nf_round_up(conv->out_w, 2);
+    int64_t covered4 = nf_round_up(conv->out_h, 4) * nf_round_up(conv->out_w, 4);
+    if (conv->stride == 2)
+        return narrower >= 8 && pixels >= 256 && covered4 * 2 <= used * 3 ? NF_CONV_WINOGRAD4 : NF_CONV_DIRECT;
+    int64_t products2 = 16 * covered2, products4 = 9 * covered4; /* of 36 for each pixel */
+    if (narrower < 8 || pixels < (narrower < 64 ? 112 : 48) || nf_min(products2, products4) > 27 * used)
+        return NF_CONV_DIRECT;
+    return products2 <= products4 ? NF_CONV_WINOGRAD2 : NF_CONV_WINOGRAD4;
 }
 
 bool nf_conv_takes_moments(const nf_conv *conv) {
@@ -56,7 +60,7 @@ static nf_gather forward_gather(const nf_conv *conv) {
 }
 
 size_t nf_conv_forward_scratch(const nf_conv *conv) {
-    if (conv->algorithm == NF_CONV_WINOGRAD4)
+    if (conv->algorithm != NF_CONV_DIRECT)
         return nf_winograd_forward_scratch(conv);
     if (nf_few_channels_forward_pays(conv))
         return nf_few_channels_forward_scratch(conv);
@@ -73,7 +77,7 @@ static nf_status run(nf_gather *gather, const float *const *taps, int64_t stride
 
 nf_status nf_conv_forward(const nf_conv *conv, float *y, float *moments, const float *x, const float *weight,
                           const float *bias, float *scratch) {
-    if (conv->algorithm == NF_CONV_WINOGRAD4)
+    if (conv->algorithm != NF_CONV_DIRECT)
         return nf_winograd_forward(conv, y, x, weight, scratch);
     if (nf_few_channels_forward_pays(conv))
         return nf_few_channels_forward(conv, y, moments, x, weight, bias, scratch);
@@ -155,7 +159,7 @@ static size_t backward_input_scratch(const nf_conv *conv) {
 
 nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
                                  bool accumulate, float *scratch) {
-    if (conv->algorithm == NF_CONV_WINOGRAD4)
+    if (conv->algorithm != NF_CONV_DIRECT)
         return nf_winograd_backward_input(conv, d_x, d_y, weight, accumulate, scratch);
     if ((conv->kernel_h < conv->stride || conv->kernel_w < conv->stride) && !accumulate) {
         /* some phases get nothing */
@@ -242,7 +246,7 @@ static int64_t blocks_size(const nf_conv *conv, const weight_split *split) {
 }
 
 size_t nf_conv_backward_scratch(const nf_conv *conv) {
-    if (conv->algorithm == NF_CONV_WINOGRAD4)
+    if (conv->algorithm != NF_CONV_DIRECT)
         return nf_winograd_backward_scratch(conv);
     if (nf_few_channels_backward_pays(conv))
         return nf_larger(nf_few_channels_backward_scratch(conv), backward_input_scratch(conv));
@@ -325,7 +329,7 @@ static void reduce_task(void *context, int64_t task, int worker) {
 
 nf_status nf_conv_backward_parameters(const nf_conv *conv, float *d_weight, float *d_bias, const float *x,
                                       const float *d_y, bool accumulate, float *scratch) {
-    if (conv->algorithm == NF_CONV_WINOGRAD4)
+    if (conv->algorithm != NF_CONV_DIRECT)
         return nf_winograd_backward_weight(conv, d_weight, x, d_y, accumulate, scratch);
     if (nf_few_channels_backward_pays(conv))
         return nf_few_channels_backward_parameters(conv, d_weight, d_bias, x, d_y, accumulate, scratch);

@@ -29,6 +29,10 @@ static int64_t frequency_count(const correlation *job) {
     return nf_frequency_count(&job->tiles);
 }
 
+static int64_t matrix_count(const correlation *job) {
+    return nf_matrix_count(&job->tiles);
+}
+
 static int64_t panel_count(const correlation *job) {
     return nf_ceil_div(job->tiles.k, nf_tile_columns());
 }
@@ -47,7 +51,7 @@ enum { PANELS_BYTES = 16 << 20, PANELS_TILES = 64, PASS_INPUT_BYTES = 20 << 20, 
 
 static correlation split(correlation made) {
     correlation *job = &made;
-    int64_t weights = NF_WINOGRAD_MATRICES * panel_count(job) * panel_size(job) * (int64_t)sizeof(float);
+    int64_t weights = matrix_count(job) * panel_count(job) * panel_size(job) * (int64_t)sizeof(float);
     job->by_panels = weights > PANELS_BYTES || job->tiles.count <= PANELS_TILES;
     job->block_tiles = BLOCK_TILES;
     if (job->by_panels) {
@@ -135,11 +139,11 @@ static void ask_ahead(const correlation *job, const tiles_ahead *ahead, int64_t 
 static void multiply(const correlation *job, float *m, const float *v, const float *u, int64_t count, int64_t first,
                      int64_t panels, const tiles_ahead *ahead) {
     int64_t input = input_stride(job), output = m_stride(job), row = m_row(job), product = 0;
-    for (int64_t matrix = 0; matrix < NF_WINOGRAD_MATRICES; matrix++, u += matrix_stride(job, panels)) {
-        int64_t p = matrix / NF_WINOGRAD_LINE_MATRICES, q = matrix % NF_WINOGRAD_LINE_MATRICES;
+    for (int64_t matrix = 0; matrix < matrix_count(job); matrix++, u += matrix_stride(job, panels)) {
+        int64_t p = matrix / job->tiles.form.matrices, q = matrix % job->tiles.form.matrices;
         for (int64_t panel = 0; panel < panels; panel++, product++) {
             if (ahead)
-                ask_ahead(job, ahead, product, NF_WINOGRAD_MATRICES * panels);
+                ask_ahead(job, ahead, product, matrix_count(job) * panels);
             for (int64_t i = p; i < nf_end_frequency(&job->tiles, p); i++)
                 for (int64_t j = q; j < nf_end_frequency(&job->tiles, q); j++) {
                     int64_t f = i * job->tiles.form.line + j;
@@ -182,7 +186,7 @@ static void transform_output(const correlation *job, const float *m, int64_t fir
 /* ---- By blocks of tiles ---- */
 
 static int64_t blocks_weights_size(const correlation *job) {
-    return NF_WINOGRAD_MATRICES * matrix_stride(job, panel_count(job));
+    return matrix_count(job) * matrix_stride(job, panel_count(job));
 }
 
 /* Of one worker: v and m of a block, a row of zeros, and one for results that lie outside the image. */
@@ -230,8 +234,8 @@ static int64_t pass_size(const correlation *job) {
 
 /* Of one worker: u, taps and m of a panel, and a place for results that lie outside the image. */
 static int64_t panel_block_size(const correlation *job) {
-    return NF_WINOGRAD_MATRICES * matrix_stride(job, 1) + TAPS * panel_size(job) +
-           frequency_count(job) * m_stride(job) + nf_tile_columns();
+    return matrix_count(job) * matrix_stride(job, 1) + TAPS * panel_size(job) + frequency_count(job) * m_stride(job) +
+           nf_tile_columns();
 }
 
 static void input_task(void *context, int64_t task, int worker) {
@@ -245,7 +249,7 @@ static void input_task(void *context, int64_t task, int worker) {
 static void panel_task(void *context, int64_t task, int worker) {
     const correlation *job = context;
     int64_t column = task * nf_tile_columns();
-    float *u = job->block + worker * panel_block_size(job), *taps = u + NF_WINOGRAD_MATRICES * matrix_stride(job, 1);
+    float *u = job->block + worker * panel_block_size(job), *taps = u + matrix_count(job) * matrix_stride(job, 1);
     float *m = taps + TAPS * panel_size(job), *sink = m + frequency_count(job) * m_stride(job);
     transform_weights(job, u, matrix_stride(job, 1), task, taps);
     multiply(job, m, job->v, u, job->count, task, 1, NULL);

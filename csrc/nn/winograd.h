@@ -1,7 +1,8 @@
-/* 3 x 3 convolutions by Winograd's algorithm, in tiles of 4 x 4 output pixels. Of stride 1: F(4 x 4, 3 x 3), a quarter
- * of the multiplications, for transforms of 6 x 6 input pixels (kernels/winograd.c). Of stride 2 with padding 1: 9/16
- * of them, for transforms of 9 x 9 (kernels/winograd_strided.c). Same shapes and meaning as conv.h; used where conv.h
- * says.
+/* 3 x 3 convolutions by Winograd's algorithm. Of stride 1 in tiles of 4 x 4 output pixels: F(4 x 4, 3 x 3), a quarter
+ * of the multiplications, for transforms of 6 x 6 input pixels (kernels/winograd.c); or, where those would stick out of
+ * small images, of 2 x 2: F(2 x 2, 3 x 3), 4/9 of them, for transforms of 4 x 4 (kernels/winograd_small.c). Of stride 2
+ * with padding 1 in tiles of 4 x 4: 9/16, for transforms of 9 x 9 (kernels/winograd_strided.c). Same shapes and meaning
+ * as conv.h; used where conv.h says.
  */
 #ifndef NF_NN_WINOGRAD_H
 #define NF_NN_WINOGRAD_H

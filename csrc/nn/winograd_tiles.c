@@ -7,19 +7,42 @@ static nf_winograd_tiles counted(nf_winograd_tiles tiles) {
     return tiles;
 }
 
-static nf_winograd_form plain_form(void) {
-    return (nf_winograd_form){
-        4, 6, 6, nf_kernel->winograd_input, nf_kernel->winograd_output, nf_kernel->winograd_weights};
+/* Of stride 1: the same both ways. */
+static nf_winograd_form plain_form(const nf_conv *conv) {
+    const nf_kernels *kernel = nf_kernel;
+    if (conv->algorithm == NF_CONV_WINOGRAD2)
+        return (nf_winograd_form){
+            2, 4, 4, 4, kernel->winograd_small_input, kernel->winograd_small_output, kernel->winograd_small_weights};
+    return (nf_winograd_form){4, 6, 6, 6, kernel->winograd_input, kernel->winograd_output, kernel->winograd_weights};
+}
+
+static nf_winograd_form forward_form(const nf_conv *conv) {
+    if (conv->stride == 1)
+        return plain_form(conv);
+    return (nf_winograd_form){4,
+                              9,
+                              9,
+                              6,
+                              nf_kernel->winograd_strided_input,
+                              nf_kernel->winograd_strided_output,
+                              nf_kernel->winograd_strided_weights};
+}
+
+static nf_winograd_form backward_form(const nf_conv *conv) {
+    if (conv->stride == 1)
+        return plain_form(conv);
+    return (nf_winograd_form){8,
+                              5,
+                              9,
+                              6,
+                              nf_kernel->winograd_strided_back_input,
+                              nf_kernel->winograd_strided_back_output,
+                              nf_kernel->winograd_strided_weights};
 }
 
 nf_winograd_tiles nf_winograd_forward_tiles(const nf_conv *conv) {
-    nf_winograd_form strided = {4,
-                                9,
-                                9,
-                                nf_kernel->winograd_strided_input,
-                                nf_kernel->winograd_strided_output,
-                                nf_kernel->winograd_strided_weights};
-    return counted((nf_winograd_tiles){.form = conv->stride == 1 ? plain_form() : strided,
+    nf_winograd_form form = forward_form(conv);
+    return counted((nf_winograd_tiles){.form = form,
                                        .images = conv->n,
                                        .h = conv->h,
                                        .w = conv->w,
@@ -27,20 +50,15 @@ nf_winograd_tiles nf_winograd_forward_tiles(const nf_conv *conv) {
                                        .out_h = conv->out_h,
                                        .out_w = conv->out_w,
                                        .k = conv->k,
-                                       .step = 4 * conv->stride,
+                                       .step = form.tile * conv->stride,
                                        .pad_h = conv->pad_h,
                                        .pad_w = conv->pad_w});
 }
 
 nf_winograd_tiles nf_winograd_backward_tiles(const nf_conv *conv) {
-    nf_winograd_form strided = {8,
-                                5,
-                                9,
-                                nf_kernel->winograd_strided_back_input,
-                                nf_kernel->winograd_strided_back_output,
-                                nf_kernel->winograd_strided_weights};
-    bool stride1 = conv->stride == 1;
-    return counted((nf_winograd_tiles){.form = stride1 ? plain_form() : strided,
+    nf_winograd_form form = backward_form(conv);
+    bool plain = conv->stride == 1;
+    return counted((nf_winograd_tiles){.form = form,
                                        .images = conv->n,
                                        .h = conv->out_h,
                                        .w = conv->out_w,
@@ -48,9 +66,9 @@ nf_winograd_tiles nf_winograd_backward_tiles(const nf_conv *conv) {
                                        .out_h = conv->h,
                                        .out_w = conv->w,
                                        .k = conv->c,
-                                       .step = 4,
-                                       .pad_h = stride1 ? 2 - conv->pad_h : 0,
-                                       .pad_w = stride1 ? 2 - conv->pad_w : 0});
+                                       .step = form.tile / conv->stride,
+                                       .pad_h = plain ? 2 - conv->pad_h : 0,
+                                       .pad_w = plain ? 2 - conv->pad_w : 0});
 }
 
 nf_tile nf_tile_locate(const nf_winograd_tiles *tiles, int64_t index) {

@@ -7,7 +7,7 @@
 #include "../core/integers.h"
 #include "conv.h"
 
-enum { NF_WINOGRAD_MATRICES = 36, NF_WINOGRAD_LINE_MATRICES = 6, NF_WINOGRAD_PIXELS = 81 }; /* pixels: at most */
+enum { NF_WINOGRAD_MATRICES = 36, NF_WINOGRAD_PIXELS = 81 }; /* at most */
 
 /* A padding between frequencies, and between rows, that keeps them from falling onto the same cache sets. */
 enum { NF_WINOGRAD_PAD = 16 };
@@ -19,10 +19,10 @@ typedef void (*nf_input_transform)(float *v, size_t frequency_stride, size_t chu
 typedef void (*nf_output_transform)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
                                     bool accumulate);
 
-/* A way of making `tile` x `tile` numbers from `patch` x `patch` by line x line products with 6 x 6 matrices. Along one
- * axis frequencies 0..4 have a matrix each, and all others the last one. */
+/* A way of making `tile` x `tile` numbers from `patch` x `patch` by line x line products with matrices x matrices
+ * matrices. Along one axis each frequency has a matrix of its own, but those from the last matrix's on share it. */
 typedef struct nf_winograd_form {
-    int64_t tile, patch, line;
+    int64_t tile, patch, line, matrices;
     nf_input_transform input;
     nf_output_transform output;
     void (*weights)(float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n);
@@ -54,7 +54,11 @@ static inline int64_t nf_frequency_count(const nf_winograd_tiles *tiles) {
 
 /* The frequencies along one axis that have matrix `index` are those from `index` to here. */
 static inline int64_t nf_end_frequency(const nf_winograd_tiles *tiles, int64_t index) {
-    return index == NF_WINOGRAD_LINE_MATRICES - 1 ? tiles->form.line : index + 1;
+    return index == tiles->form.matrices - 1 ? tiles->form.line : index + 1;
+}
+
+static inline int64_t nf_matrix_count(const nf_winograd_tiles *tiles) {
+    return tiles->form.matrices * tiles->form.matrices;
 }
 
 static inline int64_t nf_padded_channels(const nf_winograd_tiles *tiles) {

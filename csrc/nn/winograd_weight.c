@@ -48,7 +48,7 @@ static int64_t pass_floats(const weight_job *job) {
 }
 
 static int64_t d_u_size(const weight_job *job) {
-    return NF_WINOGRAD_MATRICES * job->tiles.c * job->tiles.k;
+    return nf_matrix_count(&job->tiles) * job->tiles.c * job->tiles.k;
 }
 
 /* d_u of a part, with a padding that keeps its matrices from falling onto the same cache sets. */
@@ -61,12 +61,17 @@ static int64_t zeros_size(const nf_winograd_tiles *tiles) {
 }
 
 static weight_job make_weight_job(const nf_conv *conv) {
-    bool stride1 = conv->stride == 1;
-    weight_job job = {.tiles = nf_winograd_forward_tiles(conv),
-                      .workers = conv->workers,
-                      .gradient = stride1 ? nf_kernel->winograd_gradient : nf_kernel->winograd_strided_gradient,
-                      .finish = stride1 ? nf_kernel->winograd_weights_gradient
-                                        : nf_kernel->winograd_strided_weights_gradient};
+    weight_job job = {.tiles = nf_winograd_forward_tiles(conv), .workers = conv->workers};
+    if (conv->stride == 2) {
+        job.gradient = nf_kernel->winograd_strided_gradient;
+        job.finish = nf_kernel->winograd_strided_weights_gradient;
+    } else if (conv->algorithm == NF_CONV_WINOGRAD2) {
+        job.gradient = nf_kernel->winograd_small_gradient;
+        job.finish = nf_kernel->winograd_small_weights_gradient;
+    } else {
+        job.gradient = nf_kernel->winograd_gradient;
+        job.finish = nf_kernel->winograd_weights_gradient;
+    }
     const nf_winograd_tiles *tiles = &job.tiles;
     int64_t tile_bytes = nf_frequency_count(tiles) * (v_row(tiles) + nf_padded_outputs(tiles)) * (int64_t)sizeof(float);
     int64_t d_u_bytes = d_u_size(&job) * (int64_t)sizeof(float);
@@ -124,7 +129,7 @@ typedef struct part {
 
 static void multiply_part(const weight_job *job, const pass *now, int64_t matrix, part of) {
     const nf_winograd_tiles *tiles = &job->tiles;
-    int64_t p = matrix / NF_WINOGRAD_LINE_MATRICES, q = matrix % NF_WINOGRAD_LINE_MATRICES;
+    int64_t p = matrix / tiles->form.matrices, q = matrix % tiles->form.matrices;
     bool accumulate = now->accumulate;
     for (int64_t i = p; i < nf_end_frequency(tiles, p); i++)
         for (int64_t j = q; j < nf_end_frequency(tiles, q); j++, accumulate = true) {
@@ -165,8 +170,8 @@ static void segment_task(void *context, int64_t task, int worker) {
         pass now = make_pass(job, worker, first, end);
         now.accumulate = first > begin;
         transform_tiles(job, &now, 0, now.count);
-        for (int64_t matrix = 0; matrix < NF_WINOGRAD_MATRICES; matrix++) {
-            ask_for_pass(job, first + job->pass_tiles, end, matrix, NF_WINOGRAD_MATRICES);
+        for (int64_t matrix = 0; matrix < nf_matrix_count(&job->tiles); matrix++) {
+            ask_for_pass(job, first + job->pass_tiles, end, matrix, nf_matrix_count(&job->tiles));
             multiply_rows(job, &now, d_u, matrix, 0, job->tiles.c);
         }
     }
@@ -194,14 +199,14 @@ static void transform_task(void *context, int64_t task, int worker) {
 }
 
 static int64_t product_tasks(const weight_job *job) {
-    return NF_WINOGRAD_MATRICES * nf_ceil_div(job->tiles.c, PRODUCT_ROWS);
+    return nf_matrix_count(&job->tiles) * nf_ceil_div(job->tiles.c, PRODUCT_ROWS);
 }
 
 /* The products of the pass; if there are two buffers, the next pass is then transformed meanwhile. */
 static void pass_task(void *context, int64_t task, int worker) {
     (void)worker;
     const weight_job *job = context;
-    int64_t products = product_tasks(job), parts = products / NF_WINOGRAD_MATRICES,
+    int64_t products = product_tasks(job), parts = products / nf_matrix_count(&job->tiles),
             ahead = job->first + job->pass_tiles;
     if (task >= products) {
         transform_some(job, ahead, task - products);
@@ -224,7 +229,7 @@ static void part_task(void *context, int64_t task, int worker) {
             stride = rows * columns + NF_WINOGRAD_PAD;
     pass now = make_pass(job, 0, 0, job->tiles.count);
     float *d_u = job->d_u + worker * part_size();
-    for (int64_t matrix = 0; matrix < NF_WINOGRAD_MATRICES; matrix++)
+    for (int64_t matrix = 0; matrix < nf_matrix_count(&job->tiles); matrix++)
         multiply_part(job, &now, matrix, (part){top, top + rows, left, left + columns, d_u + matrix * stride, columns});
     for (int64_t row = 0; row < rows; row++)
         job->finish(job->d_weight + (top + row) * k + left, (size_t)(c * k), d_u + row * columns, (size_t)stride,

@@ -90,11 +90,12 @@ class Network:
     seed : int
         Of the initial parameters: weights and biases of convolutions and linear layers are uniform in
         +-1 / sqrt(inputs of one output), torch's default; batch normalisation 1 and 0.
-    conv_algo : {"auto", "direct", "winograd4"}
+    conv_algo : {"auto", "direct", "winograd2", "winograd4"}
         How convolutions are computed. "winograd4" does those of kernel 3, stride 1 (or 2 with padding 1),
-        without bias by Winograd's algorithm in tiles of 4 x 4, which needs fewer multiplications and rounds a little
-        more (errors of some 2e-6 of the output's root mean square instead of 3e-7), "direct" none, and "auto" those
-        that should be faster that way, a matter of their shapes alone.
+        without bias by Winograd's algorithm in tiles of 4 x 4, which needs a quarter of the multiplications (9/16) and
+        rounds a little more (errors of some 2e-6 of the output's root mean square instead of 4e-7). "winograd2" does
+        those of stride 1 in tiles of 2 x 2, with 4/9 of the multiplications and no more rounding than "direct", which
+        does none so. "auto" takes for each the one that should be the fastest, a matter of its shape alone.
     activation_dtype : {"float32", "bfloat16"}
         How `forward` in training keeps activations for `backward`; both compute in float32. "bfloat16" rounds what is
         kept to 8 significant bits, to the nearest, and such that a ReLU behind a batch normalisation is zero where it
