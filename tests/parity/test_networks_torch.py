@@ -151,28 +151,33 @@ RESNETS = [
 @pytest.mark.parametrize("depth, stem, shape", RESNETS)
 @pytest.mark.parametrize("smooth, gradient_tolerance", [(True, TOLERANCE), (False, 0.1)])
 def test_resnet(depth, stem, shape, smooth, gradient_tolerance):
+    """However the convolutions are computed."""
     ours, theirs = pair(depth, stem, smooth=smooth)
+    state = ours.state_dict()
     random = np.random.default_rng(1)
     x = random.normal(size=shape).astype(np.float32)
     t = to_torch(x)
     theirs.eval()
-    close(ours.forward(x), theirs(t), "evaluation")
-
+    evaluation = theirs(t)
     theirs.train()
     y = theirs(t)
-    close(ours.forward(x, training=True), y, "training")
     d_y = random.normal(size=tuple(y.shape)).astype(np.float32)
     y.backward(torch.from_numpy(d_y.astype(float)))
-    d_x = ours.backward(d_y, input_gradient=True)
-    close(d_x.transpose(0, 3, 1, 2), t.grad, "d_x", gradient_tolerance)
-    gradients_close(ours, theirs, gradient_tolerance)
-    state = theirs.state_dict()
-    assert list(ours.state_dict()) == list(state)
-    for name, tensor in ours.state_dict().items():
-        close(tensor, state[name], name)
-
     theirs.eval()
-    close(ours.forward(x), theirs(t), "evaluation after a step")
+    evaluation_after, state_after = theirs(t), theirs.state_dict()
+
+    for algorithm in ("auto", "direct", "winograd2", "winograd4"):
+        network = nf.Network(ours.layers, ours.in_shape, conv_algo=algorithm)
+        network.load_state_dict(state)
+        close(network.forward(x), evaluation, f"{algorithm}: evaluation")
+        close(network.forward(x, training=True), y, f"{algorithm}: training")
+        d_x = network.backward(d_y, input_gradient=True)
+        close(d_x.transpose(0, 3, 1, 2), t.grad, f"{algorithm}: d_x", gradient_tolerance)
+        gradients_close(network, theirs, gradient_tolerance)
+        assert list(network.state_dict()) == list(state_after)
+        for name, tensor in network.state_dict().items():
+            close(tensor, state_after[name], f"{algorithm}: {name}")
+        close(network.forward(x), evaluation_after, f"{algorithm}: evaluation after a step")
 
 
 def test_groups_are_separate_calls():
