@@ -61,15 +61,39 @@ void NF_KERNEL(gemm_pack_panel)(float *b, const float *source, size_t stride, si
     }
 }
 
+typedef float four __attribute__((vector_size(16)));
+typedef int32_t four_places __attribute__((vector_size(16)));
+
+NF_INLINE void transpose_4x4(float *out, size_t out_stride, const float *in, size_t in_stride) {
+    four row[4], column[4];
+    for (size_t i = 0; i < 4; i++)
+        memcpy(&row[i], in + i * in_stride, sizeof row[i]);
+    four low01 = NF_SHUFFLE(four_places, row[0], row[1], 0, 4, 1, 5);
+    four high01 = NF_SHUFFLE(four_places, row[0], row[1], 2, 6, 3, 7);
+    four low23 = NF_SHUFFLE(four_places, row[2], row[3], 0, 4, 1, 5);
+    four high23 = NF_SHUFFLE(four_places, row[2], row[3], 2, 6, 3, 7);
+    column[0] = NF_SHUFFLE(four_places, low01, low23, 0, 1, 4, 5);
+    column[1] = NF_SHUFFLE(four_places, low01, low23, 2, 3, 6, 7);
+    column[2] = NF_SHUFFLE(four_places, high01, high23, 0, 1, 4, 5);
+    column[3] = NF_SHUFFLE(four_places, high01, high23, 2, 3, 6, 7);
+    for (size_t i = 0; i < 4; i++)
+        memcpy(out + i * out_stride, &column[i], sizeof column[i]);
+}
+
 /* As above from the transposed matrix: (k, n) is source[n * stride + k]. */
 void NF_KERNEL(gemm_pack_panel_transposed)(float *b, const float *source, size_t stride, size_t depth, size_t columns) {
-    enum { BLOCK = 16 }; /* rows at a time, so that a cache line of the source is used whole */
-    for (size_t k0 = 0; k0 < depth; k0 += BLOCK) {
-        size_t k1 = k0 + BLOCK < depth ? k0 + BLOCK : depth;
+    enum { BLOCK = 16 }; /* numbers of a cache line of the source, which is used whole */
+    size_t whole = columns == GEMM_COLUMNS ? depth / BLOCK * BLOCK : 0;
+    for (size_t k0 = 0; k0 < whole; k0 += BLOCK)
+        for (size_t n = 0; n < GEMM_COLUMNS; n += 4) {
+            for (size_t i = n; i < n + 4; i++) /* rows lie too far apart for the machine to foresee the next line */
+                __builtin_prefetch(source + i * stride + k0 + 2 * BLOCK);
+            for (size_t k = k0; k < k0 + BLOCK; k += 4)
+                transpose_4x4(b + k * GEMM_COLUMNS + n, GEMM_COLUMNS, source + n * stride + k, stride);
+        }
+    for (size_t k = whole; k < depth; k++)
         for (size_t n = 0; n < GEMM_COLUMNS; n++)
-            for (size_t k = k0; k < k1; k++)
-                b[k * GEMM_COLUMNS + n] = n < columns ? source[n * stride + k] : 0.0f;
-    }
+            b[k * GEMM_COLUMNS + n] = n < columns ? source[n * stride + k] : 0.0f;
 }
 
 NF_INLINE void store_row(float *c, vreal first, vreal second, size_t columns, bool accumulate) {

@@ -13,12 +13,6 @@ typedef uint8_t bytes16 __attribute__((vector_size(16)));
 #error "kernels of images are written for little-endian machines"
 #endif
 
-#if defined(__clang__) || __GNUC__ >= 12
-#define NF_SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define NF_SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
-#endif
-
 NF_INLINE bytes16 interleave_low(bytes16 a, bytes16 b) {
     return NF_SHUFFLE(bytes16, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }

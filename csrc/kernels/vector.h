@@ -32,6 +32,13 @@ typedef float real;
 #define NF_UNROLL _Pragma("GCC unroll 32")
 #endif
 
+/* Lanes of two vectors, by number; `type` is that of whole numbers of their size. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define NF_SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define NF_SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
+#endif
+
 #if defined(__AVX512F__)
 #include "vector_avx512.h"
 #elif defined(__AVX2__)
