@@ -150,10 +150,15 @@ nf_status nf_network_backward(nf_network *network, float *d_x, float *gradients,
  * scaled to length 1 first (a row of zeros stays one and gets a zero gradient), and gradients are those of the rows
  * that were passed in. Numbers must be finite, temperature > 0: else NF_BAD_VALUE. No matrix of scores is stored beyond
  * 96 MB: memory is O(rows width). Results do not depend on the number of threads. Float rows whose scores may exceed
- * 128 in size, or spread further than float can hold, are computed in double. */
+ * 128 in size, or spread further than float can hold, are computed in double.
+ *
+ * weights, one for each of the values that NF_REDUCE_NONE gives, or NULL for ones, are factors w_i of these values L_i:
+ * loss and gradients are those of sum_i w_i L_i, and the mean is divided by the same number as without weights. They
+ * may be of either sign, as is the gradient of some function of the values: with v_i = df/dL_i for weights, and
+ * NF_REDUCE_SUM, gradients are those of f. Errors: weights that are not finite, or above 1e30 in size. */
 
 /* What becomes of the values of the anchors (or pairs, or triplets: a loss's comment says of what). `loss` is one
- * number, with NF_REDUCE_NONE one for each; gradients are those of the mean, else those of the sum. */
+ * number, with NF_REDUCE_NONE one for each, with its weight; gradients are those of the mean, else those of the sum. */
 typedef enum nf_reduction { NF_REDUCE_MEAN, NF_REDUCE_SUM, NF_REDUCE_NONE } nf_reduction;
 
 /* NT-Xent of V views of N samples, z (views, samples, width):
@@ -161,26 +166,31 @@ typedef enum nf_reduction { NF_REDUCE_MEAN, NF_REDUCE_SUM, NF_REDUCE_NONE } nf_r
  *     loss = 1 / (V N) sum_i 1 / (V - 1) sum_{p positive of i} -log( exp(s_ip) / sum_{j != i} exp(s_ij) ),
  *     s_ij = z_i . z_j / temperature,
  *
- * where i and j run over all V N rows and the positives of a row are the other views of its sample. d_z has the shape
- * of z, d_temperature is one number; neither may overlap z. views >= 2; samples, width >= 1.
+ * where i and j run over all V N rows, the anchors, and the positives of a row are the other views of its sample. d_z
+ * has the shape of z, weights (views, samples); d_temperature is one number; none may overlap z. views >= 2; samples,
+ * width >= 1.
  * Source: Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020; for V > 2
  * the L_out of Khosla et al., "Supervised contrastive learning", NeurIPS 2020. */
-nf_status nf_nt_xent_f32(double *loss, float *d_z, double *d_temperature, const float *z, int64_t views,
-                         int64_t samples, int64_t width, double temperature, bool normalize, nf_reduction reduction);
-nf_status nf_nt_xent_f64(double *loss, double *d_z, double *d_temperature, const double *z, int64_t views,
-                         int64_t samples, int64_t width, double temperature, bool normalize, nf_reduction reduction);
+nf_status nf_nt_xent_f32(double *loss, float *d_z, double *d_temperature, const float *z, const double *weights,
+                         int64_t views, int64_t samples, int64_t width, double temperature, bool normalize,
+                         nf_reduction reduction);
+nf_status nf_nt_xent_f64(double *loss, double *d_z, double *d_temperature, const double *z, const double *weights,
+                         int64_t views, int64_t samples, int64_t width, double temperature, bool normalize,
+                         nf_reduction reduction);
 
 /* The decoupled contrastive loss of V views of N samples: NT-Xent without positives in the denominator,
  *
- *     loss = 1 / (V N) sum_i ( log sum_{n negative of i} exp(s_in) - w_i / (V - 1) sum_{p positive of i} s_ip ),
+ *     loss = 1 / (V N) sum_i ( log sum_{n negative of i} exp(s_in) - c_i / (V - 1) sum_{p positive of i} s_ip ),
  *
- * with w_i = 2 - N softmax_i(z_i . z'_i / sigma) over the pairs of two views, a constant for the gradients; all w_i are
+ * with c_i = 2 - N softmax_i(z_i . z'_i / sigma) over the pairs of two views, a constant for the gradients; all c_i are
  * 1 if sigma is infinite. Shapes as above; samples >= 2, sigma > 0; if sigma is finite, views must be 2.
  * Source: Yeh et al., "Decoupled contrastive learning", ECCV 2022. */
-nf_status nf_dcl_f32(double *loss, float *d_z, double *d_temperature, const float *z, int64_t views, int64_t samples,
-                     int64_t width, double temperature, double sigma, bool normalize, nf_reduction reduction);
-nf_status nf_dcl_f64(double *loss, double *d_z, double *d_temperature, const double *z, int64_t views, int64_t samples,
-                     int64_t width, double temperature, double sigma, bool normalize, nf_reduction reduction);
+nf_status nf_dcl_f32(double *loss, float *d_z, double *d_temperature, const float *z, const double *weights,
+                     int64_t views, int64_t samples, int64_t width, double temperature, double sigma, bool normalize,
+                     nf_reduction reduction);
+nf_status nf_dcl_f64(double *loss, double *d_z, double *d_temperature, const double *z, const double *weights,
+                     int64_t views, int64_t samples, int64_t width, double temperature, double sigma, bool normalize,
+                     nf_reduction reduction);
 
 /* Debiased NT-Xent with hard negatives, of two views of N samples, z (2, samples, width), rows scaled to length 1. With
  * M = 2 N - 2 negatives n and the positive p of each anchor i,
@@ -193,12 +203,12 @@ nf_status nf_dcl_f64(double *loss, double *d_z, double *d_temperature, const dou
  * (1 + beta) / temperature > 64 on if tau_plus > 0.
  * Sources: Chuang et al., "Debiased contrastive learning", NeurIPS 2020; Robinson et al., "Contrastive learning with
  * hard negative samples", ICLR 2021. */
-nf_status nf_debiased_nt_xent_f32(double *loss, float *d_z, double *d_temperature, const float *z, int64_t samples,
-                                  int64_t width, double temperature, double tau_plus, double beta,
-                                  nf_reduction reduction);
-nf_status nf_debiased_nt_xent_f64(double *loss, double *d_z, double *d_temperature, const double *z, int64_t samples,
-                                  int64_t width, double temperature, double tau_plus, double beta,
-                                  nf_reduction reduction);
+nf_status nf_debiased_nt_xent_f32(double *loss, float *d_z, double *d_temperature, const float *z,
+                                  const double *weights, int64_t samples, int64_t width, double temperature,
+                                  double tau_plus, double beta, nf_reduction reduction);
+nf_status nf_debiased_nt_xent_f64(double *loss, double *d_z, double *d_temperature, const double *z,
+                                  const double *weights, int64_t samples, int64_t width, double temperature,
+                                  double tau_plus, double beta, nf_reduction reduction);
 
 /* Where the mean over an anchor's positives is taken. */
 typedef enum nf_positives {
@@ -215,15 +225,15 @@ typedef enum nf_positives {
  *
  * where j runs over all V N rows and i over those that have a positive, of which there are `active`; if none has, loss
  * and gradients are 0. Rows without a positive have the value 0 with NF_REDUCE_NONE, and do not count in the mean. d_z
- * has the shape of z, d_temperature is one number; neither may overlap z. views, samples, width >= 1. With L_in the
- * time for the pairs of a class grows with the square of its size. Source: Khosla et al., "Supervised contrastive
- * learning", NeurIPS 2020. */
+ * has the shape of z, weights (views, samples), one for each row; d_temperature is one number; none may overlap z.
+ * views, samples, width >= 1. With L_in the time for the pairs of a class grows with the square of its size. Source:
+ * Khosla et al., "Supervised contrastive learning", NeurIPS 2020. */
 nf_status nf_sup_con_f32(double *loss, float *d_z, double *d_temperature, int64_t *active, const float *z,
-                         const int64_t *labels, int64_t views, int64_t samples, int64_t width, nf_positives positives,
-                         double temperature, bool normalize, nf_reduction reduction);
+                         const int64_t *labels, const double *weights, int64_t views, int64_t samples, int64_t width,
+                         nf_positives positives, double temperature, bool normalize, nf_reduction reduction);
 nf_status nf_sup_con_f64(double *loss, double *d_z, double *d_temperature, int64_t *active, const double *z,
-                         const int64_t *labels, int64_t views, int64_t samples, int64_t width, nf_positives positives,
-                         double temperature, bool normalize, nf_reduction reduction);
+                         const int64_t *labels, const double *weights, int64_t views, int64_t samples, int64_t width,
+                         nf_positives positives, double temperature, bool normalize, nf_reduction reduction);
 
 /* What a query is told apart from. */
 typedef enum nf_negatives {
@@ -239,17 +249,18 @@ typedef enum nf_negatives {
  *     s_i = q_i . k_i / temperature.
  *
  * d_query, d_key and d_negatives have the shapes of query, key and negatives, and overlap none of the inputs;
- * d_negatives and negatives are NULL for the in-batch kinds, and negative_count is then ignored; it may be 0.
- * samples, width >= 1.
+ * d_negatives and negatives are NULL for the in-batch kinds, and negative_count is then ignored; it may be 0. weights
+ * (samples), of the queries; in both directions of NF_IN_BATCH_SYMMETRIC they are those of the pairs. samples, width
+ * >= 1.
  * Source: van den Oord et al., "Representation learning with contrastive predictive coding", 2018. */
 nf_status nf_info_nce_f32(double *loss, float *d_query, float *d_key, float *d_negatives, double *d_temperature,
-                          const float *query, const float *key, const float *negatives, int64_t samples, int64_t width,
-                          int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
-                          nf_reduction reduction);
+                          const float *query, const float *key, const float *negatives, const double *weights,
+                          int64_t samples, int64_t width, int64_t negative_count, nf_negatives kind, double temperature,
+                          bool normalize, nf_reduction reduction);
 nf_status nf_info_nce_f64(double *loss, double *d_query, double *d_key, double *d_negatives, double *d_temperature,
-                          const double *query, const double *key, const double *negatives, int64_t samples,
-                          int64_t width, int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
-                          nf_reduction reduction);
+                          const double *query, const double *key, const double *negatives, const double *weights,
+                          int64_t samples, int64_t width, int64_t negative_count, nf_negatives kind, double temperature,
+                          bool normalize, nf_reduction reduction);
 
 /* The margin losses, of distances D_ij = |z_i - z_j|. Where D is 0 its gradient is taken as 0. Squares of rows must
  * stay below 1e300; margins are at most 1e30. */
@@ -260,28 +271,28 @@ typedef enum nf_pair_form {
     NF_PAIR_CHOPRA,  /* 2 / Q E^2 if the same, else 2 Q exp(-2.77 E / Q); E = |a - b|_1, Q = margin bounds it */
 } nf_pair_form;
 
-/* N pairs of rows a_i, b_i (samples, width), same (samples) 0 or 1. The values are those of the pairs, loss (samples)
- * with NF_REDUCE_NONE. d_a and d_b have the shapes of a and b and may overlap neither. samples, width >= 1; margin > 0;
- * rows are shorter than 1e37 (float), 1e150 (double).
- * Sources: Hadsell, Chopra, LeCun, "Dimensionality reduction by learning an invariant mapping", CVPR 2006; Chopra,
- * Hadsell, LeCun, "Learning a similarity metric discriminatively, with application to face verification", CVPR 2005. */
+/* N pairs of rows a_i, b_i (samples, width), same (samples) 0 or 1. The values are those of the pairs, loss and weights
+ * (samples) with NF_REDUCE_NONE. d_a and d_b have the shapes of a and b and may overlap neither. samples, width >= 1;
+ * margin > 0; rows are shorter than 1e37 (float), 1e150 (double). Sources: Hadsell, Chopra, LeCun, "Dimensionality
+ * reduction by learning an invariant mapping", CVPR 2006; Chopra, Hadsell, LeCun, "Learning a similarity metric
+ * discriminatively, with application to face verification", CVPR 2005. */
 nf_status nf_pair_f32(double *loss, float *d_a, float *d_b, const float *a, const float *b, const int64_t *same,
-                      int64_t samples, int64_t width, nf_pair_form form, double margin, bool normalize,
-                      nf_reduction reduction);
+                      const double *weights, int64_t samples, int64_t width, nf_pair_form form, double margin,
+                      bool normalize, nf_reduction reduction);
 nf_status nf_pair_f64(double *loss, double *d_a, double *d_b, const double *a, const double *b, const int64_t *same,
-                      int64_t samples, int64_t width, nf_pair_form form, double margin, bool normalize,
-                      nf_reduction reduction);
+                      const double *weights, int64_t samples, int64_t width, nf_pair_form form, double margin,
+                      bool normalize, nf_reduction reduction);
 
 /* All pairs i != j of a labelled batch, z (count, width), labels (count): the mean of max(0, D_ij - positive_margin)
  * over pairs with the same label plus the mean of max(0, negative_margin - D_ij) over the others, each over the pairs
  * that are not 0. The values are those of the rows i, loss (count) with NF_REDUCE_NONE: the sums over their pairs. d_z
  * has the shape of z and may not overlap it. count, width >= 1; margins >= 0. */
-nf_status nf_contrastive_f32(double *loss, float *d_z, const float *z, const int64_t *labels, int64_t count,
-                             int64_t width, double positive_margin, double negative_margin, bool normalize,
-                             nf_reduction reduction);
-nf_status nf_contrastive_f64(double *loss, double *d_z, const double *z, const int64_t *labels, int64_t count,
-                             int64_t width, double positive_margin, double negative_margin, bool normalize,
-                             nf_reduction reduction);
+nf_status nf_contrastive_f32(double *loss, float *d_z, const float *z, const int64_t *labels, const double *weights,
+                             int64_t count, int64_t width, double positive_margin, double negative_margin,
+                             bool normalize, nf_reduction reduction);
+nf_status nf_contrastive_f64(double *loss, double *d_z, const double *z, const int64_t *labels, const double *weights,
+                             int64_t count, int64_t width, double positive_margin, double negative_margin,
+                             bool normalize, nf_reduction reduction);
 
 /* The triplets of a labelled batch: anchor a, positive p != a of its label, negative n of another one. */
 typedef enum nf_mining {
@@ -301,12 +312,12 @@ typedef enum nf_mining {
  * grows with their number.
  * Sources: Schroff, Kalenichenko, Philbin, "FaceNet", CVPR 2015; Hermans, Beyer, Leibe, "In defense of the triplet loss
  * for person re-identification", 2017. */
-nf_status nf_triplet_f32(double *loss, float *d_z, const float *z, const int64_t *labels, int64_t count, int64_t width,
-                         double margin, nf_mining mining, bool squared, bool soft, bool nonzero, bool normalize,
-                         nf_reduction reduction);
-nf_status nf_triplet_f64(double *loss, double *d_z, const double *z, const int64_t *labels, int64_t count,
-                         int64_t width, double margin, nf_mining mining, bool squared, bool soft, bool nonzero,
-                         bool normalize, nf_reduction reduction);
+nf_status nf_triplet_f32(double *loss, float *d_z, const float *z, const int64_t *labels, const double *weights,
+                         int64_t count, int64_t width, double margin, nf_mining mining, bool squared, bool soft,
+                         bool nonzero, bool normalize, nf_reduction reduction);
+nf_status nf_triplet_f64(double *loss, double *d_z, const double *z, const int64_t *labels, const double *weights,
+                         int64_t count, int64_t width, double margin, nf_mining mining, bool squared, bool soft,
+                         bool nonzero, bool normalize, nf_reduction reduction);
 
 /* N triplets that are given as rows of three arrays (samples, width), with h and D as above; if `swap`, D_an is the
  * smaller of D_an and D_pn. The values are those of the triplets, loss (samples) with NF_REDUCE_NONE. d_anchor, ...
@@ -315,13 +326,13 @@ nf_status nf_triplet_f64(double *loss, double *d_z, const double *z, const int64
  * Source of `swap`: Balntas et al., "Learning local feature descriptors with triplets and shallow convolutional neural
  * networks", BMVC 2016. */
 nf_status nf_triplet_margin_f32(double *loss, float *d_anchor, float *d_positive, float *d_negative,
-                                const float *anchor, const float *positive, const float *negative, int64_t samples,
-                                int64_t width, double margin, bool squared, bool soft, bool swap, bool normalize,
-                                nf_reduction reduction);
+                                const float *anchor, const float *positive, const float *negative,
+                                const double *weights, int64_t samples, int64_t width, double margin, bool squared,
+                                bool soft, bool swap, bool normalize, nf_reduction reduction);
 nf_status nf_triplet_margin_f64(double *loss, double *d_anchor, double *d_positive, double *d_negative,
-                                const double *anchor, const double *positive, const double *negative, int64_t samples,
-                                int64_t width, double margin, bool squared, bool soft, bool swap, bool normalize,
-                                nf_reduction reduction);
+                                const double *anchor, const double *positive, const double *negative,
+                                const double *weights, int64_t samples, int64_t width, double margin, bool squared,
+                                bool soft, bool swap, bool normalize, nf_reduction reduction);
 
 /* The lifted structured loss of a labelled batch, z (count, width), labels (count):
  *
@@ -329,13 +340,15 @@ nf_status nf_triplet_margin_f64(double *loss, double *d_anchor, double *d_positi
  *     J_ij = D_ij + log( sum_{k negative of i} exp(margin - D_ik) + sum_{k negative of j} exp(margin - D_jk) ).
  *
  * If `nonzero` the mean is over the pairs that are not 0. Without any pair, or any negative, loss and gradient are 0.
- * The values are those of the rows, loss (count) with NF_REDUCE_NONE: half the sums over their pairs. d_z has the shape
- * of z and may not overlap it. count, width >= 1.
+ * The values are those of the rows, loss (count) with NF_REDUCE_NONE: half the sums over their pairs. So
+ * the weight of a pair is the mean of its rows' two. d_z has the shape of z and may not overlap it. count, width >= 1.
  * Source: Oh Song et al., "Deep metric learning via lifted structured feature embedding", CVPR 2016. */
-nf_status nf_lifted_structure_f32(double *loss, float *d_z, const float *z, const int64_t *labels, int64_t count,
-                                  int64_t width, double margin, bool nonzero, bool normalize, nf_reduction reduction);
-nf_status nf_lifted_structure_f64(double *loss, double *d_z, const double *z, const int64_t *labels, int64_t count,
-                                  int64_t width, double margin, bool nonzero, bool normalize, nf_reduction reduction);
+nf_status nf_lifted_structure_f32(double *loss, float *d_z, const float *z, const int64_t *labels,
+                                  const double *weights, int64_t count, int64_t width, double margin, bool nonzero,
+                                  bool normalize, nf_reduction reduction);
+nf_status nf_lifted_structure_f64(double *loss, double *d_z, const double *z, const int64_t *labels,
+                                  const double *weights, int64_t count, int64_t width, double margin, bool nonzero,
+                                  bool normalize, nf_reduction reduction);
 
 /* Binary NCE of N queries: a logistic regression of each query's positive and one of each of its negatives,
  *
@@ -350,12 +363,14 @@ nf_status nf_lifted_structure_f64(double *loss, double *d_z, const double *z, co
  * representations of words and phrases and their compositionality", NIPS 2013. */
 nf_status nf_nce_f32(double *loss, float *d_query, float *d_key, float *d_negatives, double *d_temperature,
                      const float *query, const float *key, const float *negatives, const double *key_offsets,
-                     const double *negative_offsets, int64_t samples, int64_t width, int64_t negative_count,
-                     nf_negatives kind, double temperature, bool normalize, nf_reduction reduction);
+                     const double *negative_offsets, const double *weights, int64_t samples, int64_t width,
+                     int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
+                     nf_reduction reduction);
 nf_status nf_nce_f64(double *loss, double *d_query, double *d_key, double *d_negatives, double *d_temperature,
                      const double *query, const double *key, const double *negatives, const double *key_offsets,
-                     const double *negative_offsets, int64_t samples, int64_t width, int64_t negative_count,
-                     nf_negatives kind, double temperature, bool normalize, nf_reduction reduction);
+                     const double *negative_offsets, const double *weights, int64_t samples, int64_t width,
+                     int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
+                     nf_reduction reduction);
 
 /* The same against rows of a bank (bank_count, width), taken as they are and constant for the gradient: the positive of
  * query i is row indices_i (samples), its negatives rows negative_indices_ij (samples, negative_count), and all offsets
@@ -363,13 +378,13 @@ nf_status nf_nce_f64(double *loss, double *d_query, double *d_key, double *d_neg
  * Errors: as above, indices out of range, rows of the bank that are met and not finite. Source: Wu et al.,
  * "Unsupervised feature learning via non-parametric instance discrimination", CVPR 2018. */
 nf_status nf_npid_f32(double *loss, float *d_query, double *d_temperature, const float *query, const float *bank,
-                      const int64_t *indices, const int64_t *negative_indices, int64_t samples, int64_t width,
-                      int64_t bank_count, int64_t negative_count, double log_offset, double temperature, bool normalize,
-                      nf_reduction reduction);
+                      const int64_t *indices, const int64_t *negative_indices, const double *weights, int64_t samples,
+                      int64_t width, int64_t bank_count, int64_t negative_count, double log_offset, double temperature,
+                      bool normalize, nf_reduction reduction);
 nf_status nf_npid_f64(double *loss, double *d_query, double *d_temperature, const double *query, const double *bank,
-                      const int64_t *indices, const int64_t *negative_indices, int64_t samples, int64_t width,
-                      int64_t bank_count, int64_t negative_count, double log_offset, double temperature, bool normalize,
-                      nf_reduction reduction);
+                      const int64_t *indices, const int64_t *negative_indices, const double *weights, int64_t samples,
+                      int64_t width, int64_t bank_count, int64_t negative_count, double log_offset, double temperature,
+                      bool normalize, nf_reduction reduction);
 
 /* How x_i and y_j are scored. */
 typedef enum nf_score {
@@ -406,25 +421,25 @@ typedef enum nf_objective {
 
 /* The loss for scores s_ij = scale score(x_i, y_j) + bias, x (samples, x_width), y (samples, y_width), w as above;
  * d_log_scale is the derivative with respect to log(scale). scale > 0; samples >= 2, 1 for NF_SIGMOID;
- * NF_DONSKER_VARADHAN has the mean only. For NF_NWJ scores of different samples must stay below 680 (80 in float32).
- * Sources: Zhai et al., "Sigmoid loss for language image pre-training", ICCV 2023; Hjelm et al., "Learning deep
- * representations by mutual information estimation and maximization", ICLR 2019; Nguyen, Wainwright and Jordan,
- * "Estimating divergence functionals and the likelihood ratio by convex risk minimization", 2010; Donsker and Varadhan
- * 1983, as in Belghazi et al., "Mutual information neural estimation", ICML 2018. */
+ * NF_DONSKER_VARADHAN has the mean only, without weights. For NF_NWJ scores of different samples must stay below 680
+ * (80 in float32). Sources: Zhai et al., "Sigmoid loss for language image pre-training", ICCV 2023; Hjelm et al.,
+ * "Learning deep representations by mutual information estimation and maximization", ICLR 2019; Nguyen, Wainwright and
+ * Jordan, "Estimating divergence functionals and the likelihood ratio by convex risk minimization", 2010; Donsker and
+ * Varadhan 1983, as in Belghazi et al., "Mutual information neural estimation", ICML 2018. */
 nf_status nf_critic_loss_f32(double *loss, float *d_x, float *d_y, float *d_w, double *d_log_scale, double *d_bias,
-                             const float *x, const float *y, const float *w, int64_t samples, int64_t x_width,
-                             int64_t y_width, nf_objective objective, nf_score score, double scale, double bias,
-                             nf_reduction reduction);
+                             const float *x, const float *y, const float *w, const double *weights, int64_t samples,
+                             int64_t x_width, int64_t y_width, nf_objective objective, nf_score score, double scale,
+                             double bias, nf_reduction reduction);
 nf_status nf_critic_loss_f64(double *loss, double *d_x, double *d_y, double *d_w, double *d_log_scale, double *d_bias,
-                             const double *x, const double *y, const double *w, int64_t samples, int64_t x_width,
-                             int64_t y_width, nf_objective objective, nf_score score, double scale, double bias,
-                             nf_reduction reduction);
+                             const double *x, const double *y, const double *w, const double *weights, int64_t samples,
+                             int64_t x_width, int64_t y_width, nf_objective objective, nf_score score, double scale,
+                             double bias, nf_reduction reduction);
 
 /* The same of a matrix of scores (samples, samples), below 1e290 in size; d_scores has its shape. */
-nf_status nf_critic_matrix_loss_f32(double *loss, float *d_scores, const float *scores, int64_t samples,
-                                    nf_objective objective, nf_reduction reduction);
-nf_status nf_critic_matrix_loss_f64(double *loss, double *d_scores, const double *scores, int64_t samples,
-                                    nf_objective objective, nf_reduction reduction);
+nf_status nf_critic_matrix_loss_f32(double *loss, float *d_scores, const float *scores, const double *weights,
+                                    int64_t samples, nf_objective objective, nf_reduction reduction);
+nf_status nf_critic_matrix_loss_f64(double *loss, double *d_scores, const double *scores, const double *weights,
+                                    int64_t samples, nf_objective objective, nf_reduction reduction);
 
 /* Alignment and uniformity of N pairs, x and y (samples, width):
  *

@@ -26,9 +26,9 @@ def run(z, temperature, weighted, sigma=0.5, **keywords):
 
 def check(z, temperature, tolerance, weighted, sigma=0.5, **keywords):
     loss, (d_z, d_t) = run(z, temperature, weighted, sigma, **keywords)
-    weights = twin.dcl_weights(z, sigma, **keywords) if weighted else None
-    wanted = twin.dcl(z, temperature, weights=weights, **keywords)
-    wanted_z, wanted_t = twin.dcl_gradients(z, temperature, weights=weights, **keywords)
+    pulls = twin.dcl_pulls(z, sigma, **keywords) if weighted else None
+    wanted = twin.dcl(z, temperature, pulls=pulls, **keywords)
+    wanted_z, wanted_t = twin.dcl_gradients(z, temperature, pulls=pulls, **keywords)
     scale = 1 / temperature  # terms of this size cancel in the value
     assert type(loss) is float and loss == pytest.approx(wanted, rel=tolerance, abs=tolerance * scale)
     assert d_z.shape == z.shape and np.abs(d_z - wanted_z).max() <= tolerance * np.abs(wanted_z).max() + 1e-14
@@ -63,7 +63,7 @@ def test_gradients_by_central_differences(normalize, temperature):
     for views, weighted in (2, False), (2, True), (3, False):
         z = views_of(views, 5, 4)
         _, (d_z, d_t) = run(z, temperature, weighted, normalize=normalize)
-        fixed = {"weights": twin.dcl_weights(z, 0.5, normalize=normalize) if weighted else None, "normalize": normalize}
+        fixed = {"pulls": twin.dcl_pulls(z, 0.5, normalize=normalize) if weighted else None, "normalize": normalize}
         differences = twin.central_differences(lambda x: twin.dcl(x, temperature, **fixed), z)  # noqa: B023
         assert relative_error(d_z, differences) < 1e-6
         differences = twin.central_differences(lambda t: twin.dcl(z, t, **fixed), temperature)  # noqa: B023

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from reference import losses as twin
 from reference import margin_losses as margin_twin
 from reference import pair_losses as pair_twin
-from reference.loss_check import check_allocation_failures
+from reference.loss_check import check_allocation_failures, in_some_layout
 
 TEMPERATURES = [0.001, 0.01, 0.07, 0.5, 1.0, 100.0]
 REDUCTIONS = ["mean", "sum", "none"]
@@ -51,6 +51,7 @@ WITHOUT_TEMPERATURE = ["n_pair", "align_uniform", *GIVEN, *LABELLED]
 WITHOUT_REDUCTION = ["donsker_varadhan", "align_uniform"]
 MEANS_OF_ANCHORS = [kind for kind in ALL if kind not in [*WITHOUT_REDUCTION, *LABELLED]]
 # Those of NWJ are exponentials of scores: it refuses too small ones.
+WITH_REDUCTION = [kind for kind in ALL if kind not in WITHOUT_REDUCTION]
 ANY_TEMPERATURE = [kind for kind in ALL if kind not in [*WITHOUT_TEMPERATURE, "nwj"]]
 
 
@@ -119,6 +120,13 @@ def draw(kind, n, width, seed=0, dtype=np.float64, negatives=5):
     return {name: x.astype(dtype) for name, x in arrays.items()}, options
 
 
+def draw_weights(arrays, seed=0):
+    """Of either sign, of different size, and some of them 0; in the shape of the values."""
+    rng = np.random.default_rng(seed)
+    shape = next(iter(arrays.values())).shape[:-1]
+    return rng.normal(size=shape) * 10.0 ** rng.integers(-2, 2, shape) * (rng.random(shape) < 0.8)
+
+
 def call(kind, arrays, temperature=0.3, **options):
     """The loss and a tuple of its gradients, that for the temperature last where there is one."""
     function = FUNCTIONS.get(kind) or getattr(nf.losses, kind.split("_shared")[0].split("_paired")[0])
@@ -138,10 +146,6 @@ def nce_values(query, key, negatives, temperature, log_noise, normalize):
     return pair_twin.nce_values(query, key, negatives, temperature, normalize=normalize, **noise)
 
 
-def reduced(values, reduction):
-    return {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](values)
-
-
 def values_of_more(kind, temperature, arrays, score="dot", w=None, logit_bias=0.0, **options):
     """The values of the anchors, for those of MORE that are means of them."""
     if kind in CRITICS:
@@ -155,21 +159,24 @@ def values_of_more(kind, temperature, arrays, score="dot", w=None, logit_bias=0.
     return function(**arrays, temperature=temperature, **options)
 
 
-def twin_of_more(kind, reduction="mean", **options):
+def twin_of_more(kind, reduction="mean", weights=None, **options):
     """As `twin_of`, for MORE."""
     if kind == "donsker_varadhan":
         return lambda temperature, w=None, **x: pair_twin.critic(
             pair_twin.scores(**x, score=options["score"], w=w) / temperature, kind
         )
     if kind == "align_uniform":
-        return lambda temperature, **x: pair_twin.align_uniform(**x, **options)
+        return lambda temperature, **x: pair_twin.align_uniform(**x, weights=weights, **options)
     if kind in GIVEN + LABELLED:
-        return lambda temperature, **x: getattr(margin_twin, kind)(**x, reduction=reduction, **options)
-    return lambda temperature, w=None, **x: reduced(values_of_more(kind, temperature, x, w=w, **options), reduction)
+        options |= {"reduction": reduction, "weights": weights}
+        return lambda temperature, **x: getattr(margin_twin, kind)(**x, **options)
+    return lambda temperature, w=None, **x: twin.reduced(
+        values_of_more(kind, temperature, x, w=w, **options), reduction, weights
+    )
 
 
 def twin_of(kind, arrays, normalize=True, sigma=0.5, **options):
-    """The value as a function of arrays and temperature; DCLW's weights are those of `arrays`."""
+    """The value as a function of arrays and temperature; DCLW's pulls are those of `arrays`."""
     if kind in MORE:
         return twin_of_more(kind, **options, **({} if kind in CRITICS else {"normalize": normalize}))
     if kind == "n_pair":
@@ -178,7 +185,7 @@ def twin_of(kind, arrays, normalize=True, sigma=0.5, **options):
         return lambda temperature, **x: twin.debiased_nt_xent(**x, temperature=temperature, **options)
     function = getattr(twin, "dcl" if kind == "dclw" else FUNCTIONS[kind].__name__)
     if kind == "dclw":
-        options["weights"] = twin.dcl_weights(arrays["z"], sigma, normalize=normalize)
+        options["pulls"] = twin.dcl_pulls(arrays["z"], sigma, normalize=normalize)
     return lambda temperature, **x: function(**x, temperature=temperature, normalize=normalize, **options)
 
 
@@ -267,6 +274,91 @@ def test_anchors_without_a_positive_are_counted(positives):
     assert anchors == 80
 
 
+# ---- Weights ----
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-11)])
+@pytest.mark.parametrize("n", [2, 17, 150])
+@pytest.mark.parametrize("kind", WITH_REDUCTION)
+def test_weights_are_factors_of_the_values(kind, n, dtype, tolerance):
+    arrays, options = draw(kind, n, 12, seed=n, dtype=dtype)
+    weights, before = draw_weights(arrays, n), draw_weights(arrays, n)
+    values, _ = call(kind, arrays, **options, reduction="none")
+    weighted, gradients = call(kind, arrays, **options, reduction="none", weights=weights)
+    total, sum_gradients = call(kind, arrays, **options, reduction="sum", weights=weights)
+    assert np.array_equal(weights, before)
+    assert weighted.shape == values.shape and weighted.dtype == dtype
+    size = np.abs(values * weights).max() + 1e-30
+    assert np.abs(weighted - values * weights).max() <= tolerance * size
+    assert total == pytest.approx((values.astype(np.float64) * weights).sum(), rel=tolerance, abs=n * tolerance * size)
+    assert all(np.array_equal(a, b) for a, b in zip(gradients, sum_gradients, strict=True))
+    if kind == "contrastive":
+        return  # its mean is that of two kinds of pairs
+    mean, mean_gradients = call(kind, arrays, **options, weights=weights)
+    plain_mean, _ = call(kind, arrays, **options)
+    if total and plain_mean:
+        count = np.rint(values.astype(np.float64).sum() / plain_mean)  # of anchors, pairs or triplets that count
+        assert mean == pytest.approx(total / count, rel=tolerance)
+        for of_mean, of_sum in zip(mean_gradients, sum_gradients, strict=True):
+            assert relative_error(of_mean, of_sum / count) < tolerance
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", WITH_REDUCTION)
+def test_weights_of_ones_are_none_bit_for_bit_and_equal_ones_a_factor(kind, dtype):
+    for n, temperature in (9, 0.3), (150, 0.3), (20, 0.3 if kind == "nwj" else 0.001):
+        arrays, options = draw(kind, n, 12, seed=n, dtype=dtype)
+        shape = next(iter(arrays.values())).shape[:-1]
+        for reduction in REDUCTIONS:
+            wanted = call(kind, arrays, temperature, **options, reduction=reduction)
+            for ones in np.ones(shape), np.ones(shape, bool), np.ones(shape, np.float32).tolist():
+                got = call(kind, arrays, temperature, **options, reduction=reduction, weights=ones)
+                assert same_bits(got, wanted)
+            loss, gradients = call(
+                kind, arrays, temperature, **options, reduction=reduction, weights=np.full(shape, -4)
+            )
+            for got, one in zip((loss, *gradients), (wanted[0], *wanted[1]), strict=True):
+                assert relative_error(got, -4 * one) < 1e-15  # the same but for numbers below the normal ones
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 2e-5), (np.float64, 1e-10)])
+@pytest.mark.parametrize("kind", WITH_REDUCTION)
+def test_gradients_are_linear_in_the_weights(kind, dtype, tolerance):
+    """What some weights leave out, by zeros, and what the others do add up to the whole."""
+    for n, temperature in (9, 0.3), (200, 0.3), (20, 0.3 if kind == "nwj" else 0.001):
+        arrays, options = draw(kind, n, 12, seed=n, dtype=dtype)
+        weights, rng = draw_weights(arrays, n), np.random.default_rng(n)
+        chosen = rng.random(weights.shape) < 0.5
+        (a, d_a), (b, d_b), (whole, d_whole) = (
+            call(kind, arrays, temperature, **options, weights=part)
+            for part in (weights * chosen, weights * ~chosen, weights)
+        )
+        size = max(abs(a), abs(b))
+        assert whole == pytest.approx(a + b, rel=0, abs=tolerance * size)
+        for x, y, both in zip(d_a, d_b, d_whole, strict=True):
+            assert np.abs(x + y - both).max() <= tolerance * max(np.abs(x).max(), np.abs(y).max(), 1e-30)
+        nothing, gradients = call(kind, arrays, temperature, **options, weights=np.zeros_like(weights))
+        assert nothing == 0 and not any(np.any(gradient) for gradient in gradients)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", WITH_REDUCTION)
+def test_weights_of_any_size_leave_gradients_finite(kind, dtype):
+    """Large ones are those of the same batch with small ones, times their ratio."""
+    for n, temperature in (40, 0.3), (20, 0.3 if kind == "nwj" else 0.01):
+        arrays, options = draw(kind, n, 12, seed=n, dtype=dtype)
+        weights = draw_weights(arrays, n)
+        wanted, wanted_gradients = call(kind, arrays, temperature, **options, weights=weights)
+        for size in 1e-25, 1e20:
+            loss, gradients = call(kind, arrays, temperature, **options, weights=size * weights)
+            assert loss == pytest.approx(size * wanted, rel=1e-6)
+            for got, one in zip(gradients, wanted_gradients, strict=True):
+                assert relative_error(got, np.multiply(one, size, dtype=np.float64)) < 2e-5
+        mixed = weights * 10.0 ** np.random.default_rng(n).integers(-300, 28, weights.shape)
+        loss, gradients = call(kind, arrays, temperature, **options, weights=mixed)
+        assert np.isfinite(loss) and all(np.isfinite(gradient).all() for gradient in gradients)
+
+
 # ---- Gradients and precision ----
 
 
@@ -278,6 +370,8 @@ def test_gradients_of_random_cases_by_central_differences(kind, seed):
     arrays, options = draw(kind, n, width, seed, negatives=int(rng.integers(0, 5)))
     if kind not in WITHOUT_REDUCTION:
         options["reduction"] = str(rng.choice(REDUCTIONS))
+        if rng.integers(2):
+            options["weights"] = in_some_layout(rng, draw_weights(arrays, seed))
     if kind not in ALWAYS_NORMALIZED + NEVER_NORMALIZED + CRITICS:
         options["normalize"] = bool(rng.integers(2))
     if kind == "dclw":
@@ -496,8 +590,8 @@ def test_any_number_of_threads_gives_the_same_bits(threads, kind, dtype):
     arrays, options = draw(kind, 400, 20, dtype=dtype)
 
     def results():
-        reductions = [{}] if kind in WITHOUT_REDUCTION else [{"reduction": "mean"}, {"reduction": "none"}]
-        return [call(kind, arrays, **options, **more) for more in reductions]
+        calls = [{"reduction": "mean"}, {"reduction": "none"}, {"reduction": "sum", "weights": draw_weights(arrays)}]
+        return [call(kind, arrays, **options, **more) for more in ([{}] if kind in WITHOUT_REDUCTION else calls)]
 
     threads(1)
     wanted = results()
@@ -537,7 +631,7 @@ def test_mixed_calls_from_eight_python_threads_are_those_of_one():
 def test_any_allocation_may_fail(kind, temperature):
     arrays, options = draw(kind, 40, 6, dtype=np.float32)
     if kind not in WITHOUT_REDUCTION:
-        options["reduction"] = "none"
+        options |= {"reduction": "none", "weights": draw_weights(arrays)}
     check_allocation_failures(lambda: call(kind, arrays, temperature, **options), 4)
 
 
@@ -546,10 +640,14 @@ def test_nothing_is_kept_after_a_call(kind):
     arrays, options = draw(kind, 12, 8, dtype=np.float32)
     name = [*arrays][-1]
     unfit = {**arrays, name: np.full_like(arrays[name], np.nan)}
+    with_weights = {} if kind in WITHOUT_REDUCTION else {"reduction": "none", "weights": draw_weights(arrays)}
 
     def run(times):
         for _ in range(times):
-            call(kind, arrays, **options, **({} if kind in WITHOUT_REDUCTION else {"reduction": "none"}))
+            call(kind, arrays, **options, **with_weights)
+            if with_weights:
+                with pytest.raises(ValueError):
+                    call(kind, arrays, **options, weights=with_weights["weights"][..., :-1])
             for bad, more in (arrays, {"temperature": -1.0}), (unfit, {}), ({**arrays, name: arrays[name].ravel()}, {}):
                 if not more or kind not in WITHOUT_TEMPERATURE + LEARNED_SCALES:
                     with pytest.raises(ValueError):
@@ -627,6 +725,16 @@ def test_bad_options_are_named(kind):
         right = options["labels"]
         for bad in right[:-1], right[None], right + 0.5, right.astype(str), None, 3, right.astype(complex):
             refuses("labels", kind, arrays, **{**options, "labels": bad})
+    if kind in WITH_REDUCTION:
+        right = np.abs(draw_weights(arrays)) + 0.1
+        first = (0,) * right.ndim
+        for number in np.nan, np.inf, -np.inf, 2e30, -2e30:
+            bad = right.copy()
+            bad[first] = number
+            refuses("weights", kind, arrays, **{**options, "weights": bad})
+        other_shapes = right[..., :-1], right[None], right.ravel()[0], np.concatenate([right, right]), []
+        for bad in *other_shapes, right.astype(complex), right.astype(str), right.astype(object), "heavy":
+            refuses("weights", kind, arrays, **{**options, "weights": bad})
     if kind.startswith("sup_con"):
         for bad in "both", None, 0:
             refuses("positives", kind, arrays, **{**options, "positives": bad})

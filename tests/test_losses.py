@@ -144,6 +144,25 @@ def test_nt_xent_in_float32_is_near_float64(temperature):
         check_nt_xent(views_of(views, 150, 64), temperature, 1e-9)
 
 
+@pytest.mark.parametrize("dtype, least", [(np.float32, 1e-5), (np.float64, 1e-10)])
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_weights(temperature, dtype, least):
+    """At all temperatures: by float, by double, and where scores spread too far for one bound."""
+    tolerance = float32_tolerance(least, temperature) if dtype == np.float32 else least
+    for n in 17, 130, 520:
+        weights = np.random.default_rng(n).normal(size=(3, n))
+        check_nt_xent(views_of(3, n, 20, dtype), temperature, tolerance, weights=weights)
+        for kind in KINDS:
+            more = options(kind, n, 20, dtype=dtype)
+            check_info_nce(*pairs(n, 20, dtype), temperature, tolerance, weights=weights[0], **more)
+    query, key = pairs(40, 6, dtype)
+    spread = query * 10.0 ** np.linspace(-3, 3, 40)[:, None].astype(dtype)
+    for symmetric in True, False:
+        check_info_nce(
+            spread, key, temperature, 10 * least, symmetric=symmetric, normalize=False, weights=weights[0, :40]
+        )
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("temperature", [0.07, 0.5, 2.0])

@@ -6,7 +6,7 @@ import re
 import nearfar.losses
 import numpy as np
 import pytest
-from reference.losses import central_differences, dcl_weights, log_sum_exp, normalized
+from reference.losses import central_differences, dcl_pulls, log_sum_exp, normalized
 
 TABLE = nearfar.losses.__doc__.split("\n\n", 3)[3]
 ROWS = {" ".join(name.split()): call for name, call in re.findall(r"((?:^\S.*\n)+)    ``(.+)``\n", TABLE, re.M)}
@@ -246,7 +246,7 @@ VIEWS, LABELS = random(3, 5, 4, seed=4), np.array([0, 1, 0, 2, 1])
 LONELY = np.array([4, 1, 4, 2, 1, 3, 4])  # two have no positive
 THREES, SAME = np.arange(9) % 3, np.array([1, 0, 0, 1, 0])
 PAIRS = {"query": QUERY, "key": KEY}
-WEIGHTS = np.array(dcl_weights(Z, 0.5))
+WEIGHTS = np.array(dcl_pulls(Z, 0.5))
 
 
 def eye(labels):

@@ -46,6 +46,19 @@ def test_several_blocks(positives, n):
 
 
 @pytest.mark.parametrize("positives", FORMS)
+@pytest.mark.parametrize("temperature", [0.001, 0.2])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-10)])
+def test_weights(positives, temperature, dtype, tolerance):
+    """With classes of one row, of a few, and of many, which are summed in parts."""
+    for n, classes in (40, 30), (150, 20), (600, 2), (600, 5):
+        z, labels = batch(n, 24, classes, dtype)
+        weights = np.random.default_rng(n).normal(size=n)
+        check(z, labels, temperature, tolerance, positives=positives, weights=weights)
+        weights[np.bincount(labels - labels.min())[labels - labels.min()] == 1] = 1e20  # of rows without a positive
+        check(z, labels, temperature, tolerance, positives=positives, weights=weights)
+
+
+@pytest.mark.parametrize("positives", FORMS)
 @pytest.mark.parametrize("temperature", [0.001, 0.01, 0.07, 0.5, 1.0, 100.0])
 def test_float32_is_near_float64(positives, temperature):
     for classes in 3, 100:

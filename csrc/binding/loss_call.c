@@ -32,6 +32,25 @@ bool nf_same_shapes(const nf_loss_call *call, int count) {
     return true;
 }
 
+bool nf_loss_weights(nf_loss_call *call, PyObject *object) {
+    if (object == Py_None)
+        return true;
+    npy_intp *wanted = PyArray_DIMS(call->x[0]);
+    int ndim = PyArray_NDIM(call->x[0]) - 1;
+    PyArrayObject *weights = call->weights = nf_input(object, "weights", NPY_FLOAT64, ndim, ndim);
+    if (!weights)
+        return false;
+    npy_intp *shape = PyArray_DIMS(weights);
+    if (ndim == 1 && shape[0] != wanted[0])
+        PyErr_Format(PyExc_ValueError, "weights must have shape (%zd,), one for each value of the loss, got (%zd,)",
+                     wanted[0], shape[0]);
+    else if (ndim == 2 && (shape[0] != wanted[0] || shape[1] != wanted[1]))
+        PyErr_Format(PyExc_ValueError,
+                     "weights must have shape (%zd, %zd), one for each value of the loss, got (%zd, %zd)", wanted[0],
+                     wanted[1], shape[0], shape[1]);
+    return !PyErr_Occurred();
+}
+
 bool nf_loss_integers(nf_loss_call *call, int place, PyObject *object, const char *name, npy_intp count,
                       const char *of) {
     PyArrayObject *array = call->constants[place] = nf_input(object, name, NPY_INT64, 1, 1);
@@ -48,6 +67,7 @@ PyObject *nf_loss_give_up(nf_loss_call *call) {
     }
     for (int i = 0; i < NF_LOSS_CONSTANTS; i++)
         Py_XDECREF((PyObject *)call->constants[i]);
+    Py_XDECREF((PyObject *)call->weights);
     Py_XDECREF((PyObject *)call->loss);
     return NULL;
 }

@@ -2,7 +2,7 @@
  *
  *     nf_loss_call call = {.numbers = 1};
  *     if (!nf_loss_inputs(&call, objects, inputs, 2) || !nf_same_shapes(&call, 2) ||
- *         !nf_loss_outputs(&call, reduction, anchors))
+ *         !nf_loss_weights(&call, weights) || !nf_loss_outputs(&call, reduction, anchors))
  *         return nf_loss_give_up(&call);
  *     nf_release_gil();
  *     nf_status status = NF_LOSS(&call, nf_name, nf_data(call.loss), nf_data(call.d[0]), ..., &call.number[0], ...);
@@ -23,6 +23,7 @@ typedef struct nf_loss_call {
     PyArrayObject *x[NF_LOSS_INPUTS]; /* the inputs, all of one type; NULL for None */
     PyArrayObject *d[NF_LOSS_INPUTS]; /* their gradients */
     PyArrayObject *loss;
+    PyArrayObject *weights;                      /* of the anchors; NULL for None */
     double number[NF_LOSS_NUMBERS];              /* the gradients of numbers, as of a temperature */
     PyArrayObject *constants[NF_LOSS_CONSTANTS]; /* other arrays, without a gradient; NULL for none */
 } nf_loss_call;
@@ -32,6 +33,9 @@ typedef struct nf_loss_call {
 bool nf_loss_inputs(nf_loss_call *call, PyObject *const *objects, const nf_real_input *inputs, int count);
 bool nf_loss_gradients(nf_loss_call *call, int gradients);
 bool nf_loss_outputs(nf_loss_call *call, int reduction, npy_intp anchors);
+
+/* weights = `object` in float64, in the shape of the first input but for its last axis; none for None. */
+bool nf_loss_weights(nf_loss_call *call, PyObject *object);
 
 /* False with a ValueError unless the first `count` inputs, matrices, have one shape. */
 bool nf_same_shapes(const nf_loss_call *call, int count);

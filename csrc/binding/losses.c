@@ -30,21 +30,21 @@ static nf_negatives kind_of(PyArrayObject *negatives, npy_intp *count) {
     return paired ? NF_PAIRED_NEGATIVES : NF_SHARED_NEGATIVES;
 }
 
-/* info_nce(query, key, negatives or None, temperature, symmetric, normalize, reduction)
+/* info_nce(query, key, negatives or None, weights or None, temperature, symmetric, normalize, reduction)
  * -> loss, d_query, d_key, d_negatives or None, d_temperature */
 static PyObject *info_nce(PyObject *module, PyObject *arguments) {
     (void)module;
     static const nf_real_input inputs[] = {{"query", 2, 2, false}, {"key", 2, 2, false}, {"negatives", 2, 3, true}};
-    PyObject *objects[INFO_NCE_INPUTS];
+    PyObject *objects[INFO_NCE_INPUTS], *weights;
     nf_number temperature = {"temperature", 0};
     int symmetric, normalize, reduction;
-    if (!PyArg_ParseTuple(arguments, "OOOO&ppi", &objects[QUERY], &objects[KEY], &objects[NEGATIVES], nf_read_number,
-                          &temperature, &symmetric, &normalize, &reduction))
+    if (!PyArg_ParseTuple(arguments, "OOOOO&ppi", &objects[QUERY], &objects[KEY], &objects[NEGATIVES], &weights,
+                          nf_read_number, &temperature, &symmetric, &normalize, &reduction))
         return NULL;
     nf_loss_call call = {.numbers = 1};
     PyArrayObject **x = call.x, **d = call.d;
     if (!nf_loss_inputs(&call, objects, inputs, INFO_NCE_INPUTS) || !nf_same_shapes(&call, 2) ||
-        (x[NEGATIVES] && !negatives_fit(x[QUERY], x[NEGATIVES])) ||
+        (x[NEGATIVES] && !negatives_fit(x[QUERY], x[NEGATIVES])) || !nf_loss_weights(&call, weights) ||
         !nf_loss_outputs(&call, reduction, PyArray_DIM(x[QUERY], 0)))
         return nf_loss_give_up(&call);
     npy_intp *shape = PyArray_DIMS(x[QUERY]), count = 0;
@@ -54,8 +54,8 @@ static PyObject *info_nce(PyObject *module, PyObject *arguments) {
     nf_release_gil();
     nf_status status =
         NF_LOSS(&call, nf_info_nce, nf_data(call.loss), nf_data(d[QUERY]), nf_data(d[KEY]), nf_data(d[NEGATIVES]),
-                &call.number[0], nf_data(x[QUERY]), nf_data(x[KEY]), nf_data(x[NEGATIVES]), shape[0], shape[1], count,
-                kind, temperature.value, normalize != 0, (nf_reduction)reduction);
+                &call.number[0], nf_data(x[QUERY]), nf_data(x[KEY]), nf_data(x[NEGATIVES]), nf_data(call.weights),
+                shape[0], shape[1], count, kind, temperature.value, normalize != 0, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }
@@ -75,16 +75,17 @@ static bool read_offsets(nf_loss_call *call, int place, PyObject *object, const 
     return offsets != NULL;
 }
 
-/* nce(query, key, negatives, key_offsets or None, negative_offsets or None, temperature, normalize, reduction)
+/* nce(query, key, negatives, key_offsets or None, negative_offsets or None, weights or None, temperature, normalize,
+ * reduction)
  * -> loss, d_query, d_key, d_negatives, d_temperature */
 static PyObject *nce(PyObject *module, PyObject *arguments) {
     (void)module;
     static const nf_real_input inputs[] = {{"query", 2, 2, false}, {"key", 2, 2, false}, {"negatives", 2, 3, false}};
-    PyObject *objects[INFO_NCE_INPUTS], *key_offsets, *negative_offsets;
+    PyObject *objects[INFO_NCE_INPUTS], *key_offsets, *negative_offsets, *weights;
     nf_number temperature = {"temperature", 0};
     int normalize, reduction;
-    if (!PyArg_ParseTuple(arguments, "OOOOOO&pi", &objects[QUERY], &objects[KEY], &objects[NEGATIVES], &key_offsets,
-                          &negative_offsets, nf_read_number, &temperature, &normalize, &reduction))
+    if (!PyArg_ParseTuple(arguments, "OOOOOOO&pi", &objects[QUERY], &objects[KEY], &objects[NEGATIVES], &key_offsets,
+                          &negative_offsets, &weights, nf_read_number, &temperature, &normalize, &reduction))
         return NULL;
     nf_loss_call call = {.numbers = 1};
     PyArrayObject **x = call.x, **d = call.d;
@@ -92,15 +93,16 @@ static PyObject *nce(PyObject *module, PyObject *arguments) {
         !negatives_fit(x[QUERY], x[NEGATIVES]) ||
         !read_offsets(&call, 0, key_offsets, "log_noise of the keys", x[KEY]) ||
         !read_offsets(&call, 1, negative_offsets, "log_noise of the negatives", x[NEGATIVES]) ||
-        !nf_loss_outputs(&call, reduction, PyArray_DIM(x[QUERY], 0)))
+        !nf_loss_weights(&call, weights) || !nf_loss_outputs(&call, reduction, PyArray_DIM(x[QUERY], 0)))
         return nf_loss_give_up(&call);
     npy_intp *shape = PyArray_DIMS(x[QUERY]), count;
     nf_negatives kind = kind_of(x[NEGATIVES], &count);
     nf_release_gil();
-    nf_status status = NF_LOSS(&call, nf_nce, nf_data(call.loss), nf_data(d[QUERY]), nf_data(d[KEY]),
-                               nf_data(d[NEGATIVES]), &call.number[0], nf_data(x[QUERY]), nf_data(x[KEY]),
-                               nf_data(x[NEGATIVES]), nf_data(call.constants[0]), nf_data(call.constants[1]), shape[0],
-                               shape[1], count, kind, temperature.value, normalize != 0, (nf_reduction)reduction);
+    nf_status status =
+        NF_LOSS(&call, nf_nce, nf_data(call.loss), nf_data(d[QUERY]), nf_data(d[KEY]), nf_data(d[NEGATIVES]),
+                &call.number[0], nf_data(x[QUERY]), nf_data(x[KEY]), nf_data(x[NEGATIVES]), nf_data(call.constants[0]),
+                nf_data(call.constants[1]), nf_data(call.weights), shape[0], shape[1], count, kind, temperature.value,
+                normalize != 0, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }
@@ -124,29 +126,30 @@ static bool bank_fits(nf_loss_call *call, PyObject *indices, PyObject *drawn) {
     return negatives && PyArray_DIM(negatives, 0) == query[0];
 }
 
-/* npid(query, bank, indices, negatives, log_offset, temperature, normalize, reduction)
+/* npid(query, bank, indices, negatives, weights or None, log_offset, temperature, normalize, reduction)
  * -> loss, d_query, d_temperature */
 static PyObject *npid(PyObject *module, PyObject *arguments) {
     (void)module;
     static const nf_real_input inputs[] = {{"query", 2, 2, false}, {"bank", 2, 2, false}};
-    PyObject *objects[2], *indices, *drawn;
+    PyObject *objects[2], *indices, *drawn, *weights;
     nf_number log_offset = {"partition", 0}, temperature = {"temperature", 0};
     int normalize, reduction;
-    if (!PyArg_ParseTuple(arguments, "OOOOO&O&pi", &objects[QUERY], &objects[BANK], &indices, &drawn, nf_read_number,
-                          &log_offset, nf_read_number, &temperature, &normalize, &reduction))
+    if (!PyArg_ParseTuple(arguments, "OOOOOO&O&pi", &objects[QUERY], &objects[BANK], &indices, &drawn, &weights,
+                          nf_read_number, &log_offset, nf_read_number, &temperature, &normalize, &reduction))
         return NULL;
     nf_loss_call call = {.numbers = 1};
     PyArrayObject **x = call.x;
     if (!nf_loss_inputs(&call, objects, inputs, 2) || !bank_fits(&call, indices, drawn) ||
-        !nf_loss_gradients(&call, 1) || !(call.loss = nf_new_loss((nf_reduction)reduction, PyArray_DIM(x[QUERY], 0))))
+        !nf_loss_weights(&call, weights) || !nf_loss_gradients(&call, 1) ||
+        !(call.loss = nf_new_loss((nf_reduction)reduction, PyArray_DIM(x[QUERY], 0))))
         return nf_loss_give_up(&call);
     npy_intp *shape = PyArray_DIMS(x[QUERY]), rows = PyArray_DIM(x[BANK], 0);
     npy_intp count = PyArray_DIM(call.constants[DRAWN], 1);
     nf_release_gil();
-    nf_status status =
-        NF_LOSS(&call, nf_npid, nf_data(call.loss), nf_data(call.d[QUERY]), &call.number[0], nf_data(x[QUERY]),
-                nf_data(x[BANK]), nf_data(call.constants[INDICES]), nf_data(call.constants[DRAWN]), shape[0], shape[1],
-                rows, count, log_offset.value, temperature.value, normalize != 0, (nf_reduction)reduction);
+    nf_status status = NF_LOSS(&call, nf_npid, nf_data(call.loss), nf_data(call.d[QUERY]), &call.number[0],
+                               nf_data(x[QUERY]), nf_data(x[BANK]), nf_data(call.constants[INDICES]),
+                               nf_data(call.constants[DRAWN]), nf_data(call.weights), shape[0], shape[1], rows, count,
+                               log_offset.value, temperature.value, normalize != 0, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }
@@ -156,48 +159,48 @@ static PyObject *npid(PyObject *module, PyObject *arguments) {
 static const nf_real_input views_input = {"z", 3, 3, false};
 
 /* Everything before the operation, which reads the shape of z. */
-static bool open_views(nf_loss_call *call, PyObject *z, int reduction) {
-    return nf_loss_inputs(call, &z, &views_input, 1) &&
+static bool open_views(nf_loss_call *call, PyObject *z, PyObject *weights, int reduction) {
+    return nf_loss_inputs(call, &z, &views_input, 1) && nf_loss_weights(call, weights) &&
            nf_loss_outputs(call, reduction, PyArray_DIM(call->x[0], 0) * PyArray_DIM(call->x[0], 1));
 }
 
-/* nt_xent(z, temperature, normalize, reduction) -> loss, d_z, d_temperature */
+/* nt_xent(z, weights or None, temperature, normalize, reduction) -> loss, d_z, d_temperature */
 static PyObject *nt_xent(PyObject *module, PyObject *arguments) {
     (void)module;
-    PyObject *z;
+    PyObject *z, *weights;
     nf_number temperature = {"temperature", 0};
     int normalize, reduction;
-    if (!PyArg_ParseTuple(arguments, "OO&pi", &z, nf_read_number, &temperature, &normalize, &reduction))
+    if (!PyArg_ParseTuple(arguments, "OOO&pi", &z, &weights, nf_read_number, &temperature, &normalize, &reduction))
         return NULL;
     nf_loss_call call = {.numbers = 1};
-    if (!open_views(&call, z, reduction))
+    if (!open_views(&call, z, weights, reduction))
         return nf_loss_give_up(&call);
     npy_intp *shape = PyArray_DIMS(call.x[0]);
     nf_release_gil();
-    nf_status status =
-        NF_LOSS(&call, nf_nt_xent, nf_data(call.loss), nf_data(call.d[0]), &call.number[0], nf_data(call.x[0]),
-                shape[0], shape[1], shape[2], temperature.value, normalize != 0, (nf_reduction)reduction);
+    nf_status status = NF_LOSS(&call, nf_nt_xent, nf_data(call.loss), nf_data(call.d[0]), &call.number[0],
+                               nf_data(call.x[0]), nf_data(call.weights), shape[0], shape[1], shape[2],
+                               temperature.value, normalize != 0, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }
 
-/* dcl(z, temperature, sigma, normalize, reduction) -> loss, d_z, d_temperature */
+/* dcl(z, weights or None, temperature, sigma, normalize, reduction) -> loss, d_z, d_temperature */
 static PyObject *dcl(PyObject *module, PyObject *arguments) {
     (void)module;
-    PyObject *z;
+    PyObject *z, *weights;
     nf_number temperature = {"temperature", 0}, sigma = {"sigma", 0};
     int normalize, reduction;
-    if (!PyArg_ParseTuple(arguments, "OO&O&pi", &z, nf_read_number, &temperature, nf_read_number, &sigma, &normalize,
-                          &reduction))
+    if (!PyArg_ParseTuple(arguments, "OOO&O&pi", &z, &weights, nf_read_number, &temperature, nf_read_number, &sigma,
+                          &normalize, &reduction))
         return NULL;
     nf_loss_call call = {.numbers = 1};
-    if (!open_views(&call, z, reduction))
+    if (!open_views(&call, z, weights, reduction))
         return nf_loss_give_up(&call);
     npy_intp *shape = PyArray_DIMS(call.x[0]);
     nf_release_gil();
-    nf_status status =
-        NF_LOSS(&call, nf_dcl, nf_data(call.loss), nf_data(call.d[0]), &call.number[0], nf_data(call.x[0]), shape[0],
-                shape[1], shape[2], temperature.value, sigma.value, normalize != 0, (nf_reduction)reduction);
+    nf_status status = NF_LOSS(&call, nf_dcl, nf_data(call.loss), nf_data(call.d[0]), &call.number[0],
+                               nf_data(call.x[0]), nf_data(call.weights), shape[0], shape[1], shape[2],
+                               temperature.value, sigma.value, normalize != 0, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }
@@ -209,54 +212,54 @@ static bool two_views(PyArrayObject *z) {
     return false;
 }
 
-/* debiased_nt_xent(z, temperature, tau_plus, beta, reduction) -> loss, d_z, d_temperature */
+/* debiased_nt_xent(z, weights or None, temperature, tau_plus, beta, reduction) -> loss, d_z, d_temperature */
 static PyObject *debiased_nt_xent(PyObject *module, PyObject *arguments) {
     (void)module;
-    PyObject *z;
+    PyObject *z, *weights;
     nf_number temperature = {"temperature", 0}, tau_plus = {"tau_plus", 0}, beta = {"beta", 0};
     int reduction;
-    if (!PyArg_ParseTuple(arguments, "OO&O&O&i", &z, nf_read_number, &temperature, nf_read_number, &tau_plus,
+    if (!PyArg_ParseTuple(arguments, "OOO&O&O&i", &z, &weights, nf_read_number, &temperature, nf_read_number, &tau_plus,
                           nf_read_number, &beta, &reduction))
         return NULL;
     nf_loss_call call = {.numbers = 1};
-    if (!open_views(&call, z, reduction) || !two_views(call.x[0]))
+    if (!open_views(&call, z, weights, reduction) || !two_views(call.x[0]))
         return nf_loss_give_up(&call);
     npy_intp *shape = PyArray_DIMS(call.x[0]);
     nf_release_gil();
-    nf_status status =
-        NF_LOSS(&call, nf_debiased_nt_xent, nf_data(call.loss), nf_data(call.d[0]), &call.number[0], nf_data(call.x[0]),
-                shape[1], shape[2], temperature.value, tau_plus.value, beta.value, (nf_reduction)reduction);
+    nf_status status = NF_LOSS(&call, nf_debiased_nt_xent, nf_data(call.loss), nf_data(call.d[0]), &call.number[0],
+                               nf_data(call.x[0]), nf_data(call.weights), shape[1], shape[2], temperature.value,
+                               tau_plus.value, beta.value, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }
 
 /* ---- Rows with labels ---- */
 
-/* sup_con(z, labels, positives inside, temperature, normalize, reduction)
+/* sup_con(z, labels, weights or None, positives inside, temperature, normalize, reduction)
  * -> (loss, d_z, d_temperature), anchors with a positive */
 static PyObject *sup_con(PyObject *module, PyObject *arguments) {
     (void)module;
     static const nf_real_input input = {"z", 2, 3, false};
-    PyObject *z, *labels;
+    PyObject *z, *labels, *weights;
     nf_number temperature = {"temperature", 0};
     int inside, normalize, reduction;
-    if (!PyArg_ParseTuple(arguments, "OOpO&pi", &z, &labels, &inside, nf_read_number, &temperature, &normalize,
-                          &reduction))
+    if (!PyArg_ParseTuple(arguments, "OOOpO&pi", &z, &labels, &weights, &inside, nf_read_number, &temperature,
+                          &normalize, &reduction))
         return NULL;
     nf_loss_call call = {.numbers = 1};
     if (!nf_loss_inputs(&call, &z, &input, 1))
         return nf_loss_give_up(&call);
     int last = PyArray_NDIM(call.x[0]) - 1;
     npy_intp *shape = PyArray_DIMS(call.x[0]), views = last == 2 ? shape[0] : 1, samples = shape[last - 1];
-    if (!nf_loss_integers(&call, 0, labels, "labels", samples, "samples of z") ||
+    if (!nf_loss_integers(&call, 0, labels, "labels", samples, "samples of z") || !nf_loss_weights(&call, weights) ||
         !nf_loss_outputs(&call, reduction, views * samples))
         return nf_loss_give_up(&call);
     int64_t active = 0;
     nf_release_gil();
-    nf_status status =
-        NF_LOSS(&call, nf_sup_con, nf_data(call.loss), nf_data(call.d[0]), &call.number[0], &active, nf_data(call.x[0]),
-                nf_data(call.constants[0]), views, samples, shape[last], inside ? NF_POSITIVES_IN : NF_POSITIVES_OUT,
-                temperature.value, normalize != 0, (nf_reduction)reduction);
+    nf_status status = NF_LOSS(&call, nf_sup_con, nf_data(call.loss), nf_data(call.d[0]), &call.number[0], &active,
+                               nf_data(call.x[0]), nf_data(call.constants[0]), nf_data(call.weights), views, samples,
+                               shape[last], inside ? NF_POSITIVES_IN : NF_POSITIVES_OUT, temperature.value,
+                               normalize != 0, (nf_reduction)reduction);
     nf_take_gil();
     PyObject *results = nf_loss_results(&call, status);
     return results ? Py_BuildValue("NL", results, (long long)active) : NULL;

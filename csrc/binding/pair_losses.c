@@ -93,27 +93,27 @@ static bool as_many_rows(const nf_loss_call *call) {
     return false;
 }
 
-/* critic_loss(x, y, w or None, objective, score, scale, bias, reduction)
+/* critic_loss(x, y, w or None, weights or None, objective, score, scale, bias, reduction)
  * -> loss, d_x, d_y, d_w or None, d_log_scale, d_bias */
 static PyObject *critic_loss(PyObject *module, PyObject *arguments) {
     (void)module;
-    PyObject *objects[SCORED_INPUTS];
+    PyObject *objects[SCORED_INPUTS], *weights;
     nf_number scale = {"scale", 0}, bias = {"bias", 0};
     int objective, score, reduction;
-    if (!PyArg_ParseTuple(arguments, "OOOiiO&O&i", &objects[X], &objects[Y], &objects[W], &objective, &score,
+    if (!PyArg_ParseTuple(arguments, "OOOOiiO&O&i", &objects[X], &objects[Y], &objects[W], &weights, &objective, &score,
                           nf_read_number, &scale, nf_read_number, &bias, &reduction))
         return NULL;
     nf_loss_call call = {.numbers = 2};
     PyArrayObject **x = call.x, **d = call.d;
     if (!nf_loss_inputs(&call, objects, scored_inputs, 3) || !as_many_rows(&call) || !widths_fit(&call, score) ||
-        !nf_loss_outputs(&call, reduction, PyArray_DIM(x[X], 0)))
+        !nf_loss_weights(&call, weights) || !nf_loss_outputs(&call, reduction, PyArray_DIM(x[X], 0)))
         return nf_loss_give_up(&call);
     npy_intp *shape = PyArray_DIMS(x[X]), y_width = PyArray_DIM(x[Y], 1);
     nf_release_gil();
     nf_status status =
         NF_LOSS(&call, nf_critic_loss, nf_data(call.loss), nf_data(d[X]), nf_data(d[Y]), nf_data(d[W]), &call.number[0],
-                &call.number[1], nf_data(x[X]), nf_data(x[Y]), nf_data(x[W]), shape[0], shape[1], y_width,
-                (nf_objective)objective, (nf_score)score, scale.value, bias.value, (nf_reduction)reduction);
+                &call.number[1], nf_data(x[X]), nf_data(x[Y]), nf_data(x[W]), nf_data(call.weights), shape[0], shape[1],
+                y_width, (nf_objective)objective, (nf_score)score, scale.value, bias.value, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }
@@ -126,22 +126,22 @@ static bool is_square(PyArrayObject *matrix) {
     return false;
 }
 
-/* critic_matrix_loss(scores, objective, reduction) -> loss, d_scores */
+/* critic_matrix_loss(scores, weights or None, objective, reduction) -> loss, d_scores */
 static PyObject *critic_matrix_loss(PyObject *module, PyObject *arguments) {
     (void)module;
     static const nf_real_input input = {"scores", 2, 2, false};
-    PyObject *object;
+    PyObject *object, *weights;
     int objective, reduction;
-    if (!PyArg_ParseTuple(arguments, "Oii", &object, &objective, &reduction))
+    if (!PyArg_ParseTuple(arguments, "OOii", &object, &weights, &objective, &reduction))
         return NULL;
     nf_loss_call call = {0};
-    if (!nf_loss_inputs(&call, &object, &input, 1) || !is_square(call.x[0]) ||
+    if (!nf_loss_inputs(&call, &object, &input, 1) || !is_square(call.x[0]) || !nf_loss_weights(&call, weights) ||
         !nf_loss_outputs(&call, reduction, PyArray_DIM(call.x[0], 0)))
         return nf_loss_give_up(&call);
     npy_intp samples = PyArray_DIM(call.x[0], 0);
     nf_release_gil();
     nf_status status = NF_LOSS(&call, nf_critic_matrix_loss, nf_data(call.loss), nf_data(call.d[0]), nf_data(call.x[0]),
-                               samples, (nf_objective)objective, (nf_reduction)reduction);
+                               nf_data(call.weights), samples, (nf_objective)objective, (nf_reduction)reduction);
     nf_take_gil();
     return nf_loss_results(&call, status);
 }

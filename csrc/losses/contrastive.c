@@ -31,6 +31,7 @@ static void weigh(void *context, int64_t i, const real *distances, real *slopes,
         p->positive_actives[i] += counts;
         slopes[j] = counts ? (real)p->positive_scale : 0;
     }
+    NF_REAL(nf_distances_apply_weight)(d, i, slopes);
 }
 
 static double one_over(double count) {
@@ -61,15 +62,15 @@ static nf_status run(problem *p, double *loss, real *d_z, nf_reduction reduction
     return NF_REAL(nf_distances_gradient)(d, d_z, 1);
 }
 
-nf_status NF_REAL(nf_contrastive)(double *loss, real *d_z, const real *z, const int64_t *labels, int64_t count,
-                                  int64_t width, double positive_margin, double negative_margin, bool normalize,
-                                  nf_reduction reduction) {
+nf_status NF_REAL(nf_contrastive)(double *loss, real *d_z, const real *z, const int64_t *labels, const double *weights,
+                                  int64_t count, int64_t width, double positive_margin, double negative_margin,
+                                  bool normalize, nf_reduction reduction) {
     if (!(positive_margin >= 0 && positive_margin <= 1e30))
         return nf_fail(NF_BAD_VALUE, "pos_margin must be >= 0 and at most 1e30, got %g", positive_margin);
     if (!(negative_margin >= 0 && negative_margin <= 1e30))
         return nf_fail(NF_BAD_VALUE, "neg_margin must be >= 0 and at most 1e30, got %g", negative_margin);
     problem p = {.positive_margin = positive_margin, .negative_margin = negative_margin};
-    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, 4, false, normalize);
+    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, weights, count, width, 4, false, normalize);
     if (status == NF_OK && !p.distances.need_double) {
         p.positive_values = p.distances.statistics;
         p.negative_values = p.positive_values + count;
@@ -83,7 +84,7 @@ nf_status NF_REAL(nf_contrastive)(double *loss, real *d_z, const real *z, const 
     if (status == NF_OK && need_double) {
         nf_wide wide = {.from = {z}, .to = {d_z}, .size = {count * width}};
         NF_TRY(nf_wide_open(&wide));
-        return nf_wide_close(&wide, nf_contrastive_f64(loss, wide.d[0], wide.x[0], labels, count, width,
+        return nf_wide_close(&wide, nf_contrastive_f64(loss, wide.d[0], wide.x[0], labels, weights, count, width,
                                                        positive_margin, negative_margin, normalize, reduction));
     }
 #else

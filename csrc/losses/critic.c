@@ -21,12 +21,13 @@
 typedef struct plan {
     nf_objective objective;
     nf_reduction reduction;
+    nf_weights weights; /* of the samples */
     int64_t samples;
     double *own;    /* (samples): S_ii */
     double *others; /* (samples): sum_{j != i} f(S_ij), relative to exp(peak) */
     double *slopes; /* (samples): d loss / d S_ii */
     double peak;    /* of exponentials; 0 for logistic terms */
-    double factor;  /* d loss / d S_ij = factor f'(S_ij) */
+    double factor;  /* d loss / d S_ij = factor f'(S_ij) times the relative weight of i */
     void *memory;
 } plan;
 
@@ -39,17 +40,20 @@ static double highest_exponent(void) {
     return sizeof(real) == sizeof(double) ? 680 : 80;
 }
 
-static nf_status check(nf_objective objective, nf_reduction reduction, int64_t samples) {
+static nf_status check(nf_objective objective, nf_reduction reduction, const double *weights, int64_t samples) {
     if (samples < 1)
         return nf_fail(NF_BAD_VALUE, "x must have at least one row, got 0");
     if (samples < 2 && objective != NF_SIGMOID)
         return nf_fail(NF_BAD_VALUE, "mutual information takes at least 2 samples, got %lld", (long long)samples);
     if (objective == NF_DONSKER_VARADHAN && reduction != NF_REDUCE_MEAN)
         return nf_fail(NF_BAD_VALUE, "Donsker and Varadhan's bound is no mean over samples: reduction must be mean");
+    if (objective == NF_DONSKER_VARADHAN && weights)
+        return nf_fail(NF_BAD_VALUE, "Donsker and Varadhan's bound is no mean over samples: it takes no weights");
     return NF_OK;
 }
 
-static nf_status open_plan(plan *p) {
+static nf_status open_plan(plan *p, const double *weights) {
+    NF_TRY(nf_weights_open(&p->weights, weights, p->samples));
     NF_TRY(nf_alloc(&p->memory, (size_t)p->samples * 3 * sizeof(double)));
     p->own = p->memory;
     p->others = p->own + p->samples;
@@ -68,21 +72,21 @@ static nf_status finish_plan(plan *p, double *loss) {
         share *= exp(p->peak - 1);
     }
     for (int64_t i = 0; i < p->samples; i++) {
-        double value;
+        double value, weight = nf_weight(&p->weights, i);
         if (is_logistic(p->objective)) {
             value = nf_softplus(-p->own[i]) + share * p->others[i];
-            p->slopes[i] = -nf_sigmoid(-p->own[i]) * one;
+            p->slopes[i] = -nf_sigmoid(-p->own[i]) * one * weight;
         } else {
             value = -p->own[i] + (p->objective == NF_NWJ ? share * p->others[i] : 0);
-            p->slopes[i] = -one;
+            p->slopes[i] = -one * weight;
         }
         if (p->reduction == NF_REDUCE_NONE)
-            loss[i] = value;
-        sum += value;
+            loss[i] = weight * value;
+        sum += weight * value;
     }
     if (p->reduction != NF_REDUCE_NONE)
         *loss = sum * one;
-    p->factor = share * one;
+    p->factor = share * one * p->weights.scale;
     if (p->objective == NF_DONSKER_VARADHAN) {
         double total = nf_sum(p->others, p->samples);
         *loss += p->peak + log(total) - log(n * (n - 1));
@@ -125,7 +129,6 @@ static void join_task(void *context, int64_t i, int worker) {
 
 static nf_status run(problem *p, double *loss, real *d_x, real *d_y, real *d_w, double *d_log_scale, double *d_bias) {
     int64_t samples = p->plan.samples, group = NF_REAL(nf_rows_per_task)(p->scored.rows.width);
-    NF_TRY(open_plan(&p->plan));
     NF_TRY(nf_parallel_groups(own_task, p, samples, group, NF_MAX_THREADS));
     if (is_logistic(p->plan.objective)) {
         NF_TRY(NF_REAL(nf_pairs_logistic)(&p->pairs));
@@ -142,29 +145,31 @@ static nf_status run(problem *p, double *loss, real *d_x, real *d_y, real *d_w, 
                                         p->pairs.row_weights, p->pairs.column_weights);
 }
 
-static nf_status open_pairs(problem *p) {
+static nf_status open_problem(problem *p, const double *weights) {
+    NF_TRY(open_plan(&p->plan, weights));
     for (int64_t i = 0; i < p->plan.samples; i++)
         p->scored.row_offsets[i] += (real)p->bias;
     p->pairs = (nf_pairs){.rows = &p->scored.rows,
                           .columns = &p->scored.columns,
                           .row_offsets = p->scored.row_offsets,
                           .column_offsets = p->scored.column_offsets,
-                          .scale = p->scored.scale * p->scored.factor};
+                          .scale = p->scored.scale * p->scored.factor,
+                          .weights = p->plan.weights};
     return NF_REAL(nf_pairs_open)(&p->pairs);
 }
 
 #ifndef NF_DOUBLE
 static nf_status in_double(double *loss, float *d_x, float *d_y, float *d_w, double *d_log_scale, double *d_bias,
-                           const float *x, const float *y, const float *w, int64_t samples, int64_t x_width,
-                           int64_t y_width, nf_objective objective, nf_score score, double scale, double bias,
-                           nf_reduction reduction) {
+                           const float *x, const float *y, const float *w, const double *weights, int64_t samples,
+                           int64_t x_width, int64_t y_width, nf_objective objective, nf_score score, double scale,
+                           double bias, nf_reduction reduction) {
     nf_wide wide = {.from = {x, y, w},
                     .to = {d_x, d_y, d_w},
                     .size = {samples * x_width, samples * y_width, w ? x_width * y_width : 0}};
     NF_TRY(nf_wide_open(&wide));
     nf_status status =
         nf_critic_loss_f64(loss, wide.d[0], wide.d[1], wide.d[2], d_log_scale, d_bias, wide.x[0], wide.x[1], wide.x[2],
-                           samples, x_width, y_width, objective, score, scale, bias, reduction);
+                           weights, samples, x_width, y_width, objective, score, scale, bias, reduction);
     if (status == NF_OK && !nf_wide_fits_float(&wide))
         status = nf_fail(NF_BAD_VALUE, "gradients exceed the range of float32: scores are too large");
     return nf_wide_close(&wide, status);
@@ -172,10 +177,10 @@ static nf_status in_double(double *loss, float *d_x, float *d_y, float *d_w, dou
 #endif
 
 nf_status NF_REAL(nf_critic_loss)(double *loss, real *d_x, real *d_y, real *d_w, double *d_log_scale, double *d_bias,
-                                  const real *x, const real *y, const real *w, int64_t samples, int64_t x_width,
-                                  int64_t y_width, nf_objective objective, nf_score score, double scale, double bias,
-                                  nf_reduction reduction) {
-    NF_TRY(check(objective, reduction, samples));
+                                  const real *x, const real *y, const real *w, const double *weights, int64_t samples,
+                                  int64_t x_width, int64_t y_width, nf_objective objective, nf_score score,
+                                  double scale, double bias, nf_reduction reduction) {
+    NF_TRY(check(objective, reduction, weights, samples));
     if (x_width < 1 || y_width < 1)
         return nf_fail(NF_BAD_VALUE, "x and y must have at least one column, got %lld and %lld", (long long)x_width,
                        (long long)y_width);
@@ -185,7 +190,7 @@ nf_status NF_REAL(nf_critic_loss)(double *loss, real *d_x, real *d_y, real *d_w,
     nf_status status = NF_REAL(nf_scored_open)(&p.scored, score, x, y, w, samples, samples, x_width, y_width, scale);
     bool need_double = p.scored.need_double || (sizeof(real) < sizeof(double) && fabs(bias) > 128);
     if (status == NF_OK && !need_double)
-        status = open_pairs(&p);
+        status = open_problem(&p, weights);
     if (status == NF_OK && !need_double)
         status = run(&p, loss, d_x, d_y, d_w, d_log_scale, d_bias);
     NF_REAL(nf_pairs_close)(&p.pairs);
@@ -193,8 +198,8 @@ nf_status NF_REAL(nf_critic_loss)(double *loss, real *d_x, real *d_y, real *d_w,
     nf_free(p.plan.memory);
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double)
-        return in_double(loss, d_x, d_y, d_w, d_log_scale, d_bias, x, y, w, samples, x_width, y_width, objective, score,
-                         scale, bias, reduction);
+        return in_double(loss, d_x, d_y, d_w, d_log_scale, d_bias, x, y, w, weights, samples, x_width, y_width,
+                         objective, score, scale, bias, reduction);
 #endif
     return status;
 }
@@ -255,7 +260,8 @@ static void scale_task(void *context, int64_t i, int worker) {
     (void)worker;
     matrix *m = context;
     real *row = m->d_scores + i * m->plan.samples;
-    nf_kernel->NF_REAL(row_scale)(row, row, (real)m->plan.factor, 1, (size_t)m->plan.samples);
+    double factor = m->plan.factor * nf_relative_weight(&m->plan.weights, i);
+    nf_kernel->NF_REAL(row_scale)(row, row, (real)factor, 1, (size_t)m->plan.samples);
     row[i] = (real)m->plan.slopes[i];
 }
 
@@ -275,16 +281,16 @@ static nf_status run_matrix(matrix *m, double *loss) {
     return nf_parallel(scale_task, m, n, NF_MAX_THREADS);
 }
 
-nf_status NF_REAL(nf_critic_matrix_loss)(double *loss, real *d_scores, const real *scores, int64_t samples,
-                                         nf_objective objective, nf_reduction reduction) {
-    NF_TRY(check(objective, reduction, samples));
+nf_status NF_REAL(nf_critic_matrix_loss)(double *loss, real *d_scores, const real *scores, const double *weights,
+                                         int64_t samples, nf_objective objective, nf_reduction reduction) {
+    NF_TRY(check(objective, reduction, weights, samples));
     void *memory;
     NF_TRY(nf_alloc(&memory, (size_t)samples * sizeof(double)));
     matrix m = {.plan = {.objective = objective, .reduction = reduction, .samples = samples},
                 .scores = scores,
                 .d_scores = d_scores,
                 .highest = memory};
-    nf_status status = open_plan(&m.plan);
+    nf_status status = open_plan(&m.plan, weights);
     if (status == NF_OK)
         status = run_matrix(&m, loss);
     nf_free(m.plan.memory);

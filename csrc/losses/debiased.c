@@ -24,6 +24,7 @@ typedef struct problem {
     int64_t samples, anchors;
     double temperature, tau_plus, beta;
     nf_reduction reduction;
+    nf_weights weights; /* of the anchors */
     real *d_z;
     double *hard_logs, *importance_logs; /* (anchors): log-sums, later those that give the gradients */
     double *slopes;                      /* (anchors): dloss_i/ds_i */
@@ -69,6 +70,8 @@ static void value_task(void *context, int64_t i, int worker) {
     p->hard_logs[i] -= log(share * (1 + p->beta));
     if (p->beta > 0)
         p->importance_logs[i] -= log(share * p->beta);
+    p->slopes[i] *= nf_relative_weight(&p->weights, i);
+    p->floors[i] *= nf_relative_weight(&p->weights, i);
 }
 
 static void gradient_task(void *context, int64_t i, int worker) {
@@ -80,21 +83,23 @@ static void gradient_task(void *context, int64_t i, int worker) {
     if (p->beta > 0)
         nf_kernel->NF_REAL(row_add_scaled)(d_z, p->importance.d_rows + i * p->rows.stride, -1, width);
     nf_kernel->NF_REAL(row_add_scaled)(d_z, row(p, j), (real)(p->slopes[i] + p->slopes[j]), width);
-    double scale = 1 / (nf_reduction_divisor(p->reduction, p->anchors) * p->temperature);
+    double scale = p->weights.scale / (nf_reduction_divisor(p->reduction, p->anchors) * p->temperature);
     p->values[i] = NF_REAL(nf_rows_gradient)(&p->rows, i, p->d_z + i * p->rows.width, d_z, scale);
 }
 
 static nf_status run(problem *p, double *loss, double *d_temperature) {
     int64_t group = NF_REAL(nf_rows_per_task)(p->rows.width);
     NF_TRY(nf_parallel_groups(value_task, p, p->anchors, group, NF_MAX_THREADS));
-    nf_reduce(loss, p->values, p->anchors, p->reduction);
+    nf_reduce(loss, p->values, &p->weights, p->anchors, p->reduction);
+    p->hard.weights = p->importance.weights = p->weights;
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->hard, p->hard_logs, p->hard_logs));
     if (p->beta > 0)
         NF_TRY(NF_REAL(nf_tiles_gradients)(&p->importance, p->importance_logs, p->importance_logs));
     NF_TRY(nf_parallel_groups(gradient_task, p, p->anchors, group, NF_MAX_THREADS));
     /* Scores are homogeneous in z, of degree 2; the second term depends on the temperature by itself too. */
     *d_temperature = -nf_sum(p->values, p->anchors) / (2 * p->temperature);
-    *d_temperature += nf_sum(p->floors, p->anchors) / nf_reduction_divisor(p->reduction, p->anchors);
+    double floors = nf_sum(p->floors, p->anchors) * p->weights.scale;
+    *d_temperature += floors / nf_reduction_divisor(p->reduction, p->anchors);
     return NF_OK;
 }
 
@@ -129,18 +134,19 @@ static void release(problem *p) {
 }
 
 #ifndef NF_DOUBLE
-static nf_status in_double(const problem *p, double *loss, double *d_temperature, const float *z, int64_t width) {
+static nf_status in_double(const problem *p, double *loss, double *d_temperature, const float *z, const double *weights,
+                           int64_t width) {
     nf_wide wide = {.from = {z}, .to = {p->d_z}, .size = {p->anchors * width}};
     NF_TRY(nf_wide_open(&wide));
-    nf_status status = nf_debiased_nt_xent_f64(loss, wide.d[0], d_temperature, wide.x[0], p->samples, width,
+    nf_status status = nf_debiased_nt_xent_f64(loss, wide.d[0], d_temperature, wide.x[0], weights, p->samples, width,
                                                p->temperature, p->tau_plus, p->beta, p->reduction);
     return nf_wide_close(&wide, status);
 }
 #endif
 
-nf_status NF_REAL(nf_debiased_nt_xent)(double *loss, real *d_z, double *d_temperature, const real *z, int64_t samples,
-                                       int64_t width, double temperature, double tau_plus, double beta,
-                                       nf_reduction reduction) {
+nf_status NF_REAL(nf_debiased_nt_xent)(double *loss, real *d_z, double *d_temperature, const real *z,
+                                       const double *weights, int64_t samples, int64_t width, double temperature,
+                                       double tau_plus, double beta, nf_reduction reduction) {
     if (samples < 2 || width < 1)
         return nf_fail(NF_BAD_VALUE, "z must have at least 2 samples and one dimension, got %lld of %lld",
                        (long long)samples, (long long)width);
@@ -156,6 +162,7 @@ nf_status NF_REAL(nf_debiased_nt_xent)(double *loss, real *d_z, double *d_temper
                  .beta = beta,
                  .reduction = reduction,
                  .d_z = d_z};
+    NF_TRY(nf_weights_open(&p.weights, weights, p.anchors));
     bool need_double = false;
     nf_status status = prepare(&p, z, width, &need_double);
     if (status == NF_OK && !need_double)
@@ -163,7 +170,7 @@ nf_status NF_REAL(nf_debiased_nt_xent)(double *loss, real *d_z, double *d_temper
     release(&p);
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double)
-        return in_double(&p, loss, d_temperature, z, width);
+        return in_double(&p, loss, d_temperature, z, weights, width);
 #endif
     return status;
 }

@@ -25,12 +25,20 @@ static const double too_close_part = 0x1p-16;
 
 /* ---- Opening ---- */
 
-static nf_status find_classes(nf_distances *d, const int64_t *labels) {
-    NF_TRY(nf_alloc(&d->class_memory, (size_t)d->count * 3 * sizeof(int64_t)));
+static nf_status find_classes(nf_distances *d, const int64_t *labels, const double *weights) {
+    NF_TRY(nf_weights_open(&d->weights, weights, d->count));
+    NF_TRY(nf_alloc(&d->class_memory, (size_t)d->count * (3 * sizeof(int64_t) + sizeof(double))));
     d->order = d->class_memory;
     d->first = d->order + d->count;
     d->end = d->first + d->count;
-    return nf_sort_classes(d->order, d->first, d->end, labels, d->count, d->count);
+    NF_TRY(nf_sort_classes(d->order, d->first, d->end, labels, d->count, d->count));
+    if (d->weights.values) {
+        double *sorted = (double *)(d->end + d->count);
+        for (int64_t i = 0; i < d->count; i++)
+            sorted[i] = weights[d->order[i]];
+        d->weights.values = sorted;
+    }
+    return NF_OK;
 }
 
 static nf_status check_range(nf_distances *d) {
@@ -79,15 +87,15 @@ static nf_status reserve(nf_distances *d, int64_t statistics) {
     return NF_OK;
 }
 
-nf_status NF_REAL(nf_distances_open)(nf_distances *d, const real *z, const int64_t *labels, int64_t count,
-                                     int64_t width, int64_t statistics, bool squared, bool normalize) {
+nf_status NF_REAL(nf_distances_open)(nf_distances *d, const real *z, const int64_t *labels, const double *weights,
+                                     int64_t count, int64_t width, int64_t statistics, bool squared, bool normalize) {
     memset(d, 0, sizeof *d);
     d->count = count;
     d->squared = squared;
     if (count < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "z must have at least one row and one column, got shape (%lld, %lld)",
                        (long long)count, (long long)width);
-    NF_TRY(find_classes(d, labels));
+    NF_TRY(find_classes(d, labels, weights));
     NF_TRY(NF_REAL(nf_rows_open_ordered)(&d->rows, "z", z, d->order, count, width, normalize));
     NF_TRY(check_range(d));
     NF_TRY(reserve(d, statistics));
@@ -240,6 +248,7 @@ static void gradient_task(void *context, int64_t i, int worker) {
 }
 
 nf_status NF_REAL(nf_distances_gradient)(nf_distances *d, real *d_z, double scale) {
+    scale *= d->weights.scale;
     way_back b = {d, d_z, d->squared ? 2 * scale : scale};
     return nf_parallel_groups(gradient_task, &b, d->count, NF_REAL(nf_rows_per_task)(d->rows.width), d->workers);
 }
@@ -269,12 +278,17 @@ double NF_REAL(nf_margin_terms)(real *d_thresholds, real *d_x, const real *thres
     return sum;
 }
 
+void NF_REAL(nf_distances_apply_weight)(const nf_distances *d, int64_t i, real *slopes) {
+    if (d->weights.values)
+        nf_kernel->NF_REAL(row_scale)(slopes, slopes, (real)nf_relative_weight(&d->weights, i), 1, (size_t)d->count);
+}
+
 double NF_REAL(nf_distances_reduce)(const nf_distances *d, double *loss, const double *values, double terms,
                                     nf_reduction reduction) {
-    double sum = nf_sum(values, d->count);
+    double sum = nf_weighted_sum(values, &d->weights, d->count);
     if (reduction == NF_REDUCE_NONE)
         for (int64_t i = 0; i < d->count; i++)
-            loss[d->order[i]] = values[i];
+            loss[d->order[i]] = nf_weight(&d->weights, i) * values[i];
     else
         *loss = reduction == NF_REDUCE_SUM ? sum : terms > 0 ? sum / terms : 0;
     return reduction == NF_REDUCE_MEAN ? 1 / fmax(terms, 1) : 1;

@@ -11,6 +11,7 @@
 #define NF_LOSSES_DISTANCES_H
 
 #include "rows.h"
+#include "weights.h"
 
 #include <stdatomic.h>
 
@@ -20,6 +21,7 @@ typedef struct nf_distances {
     int64_t *order;       /* (count): where the sorted rows come from */
     int64_t *first, *end; /* (count): the rows of a row's class */
     bool squared;         /* D^2 in place of D */
+    nf_weights weights;   /* of the sorted rows as anchors: for the losses, which put them into slopes */
     /* float is not enough for these rows, and the caller has to go to double: for their range, or because some are so
      * close that the gradient of D has too few digits. Set by opening and by passes, which are then useless. */
     _Atomic bool need_double;
@@ -43,16 +45,17 @@ enum { NF_SCRATCH_ROWS = 4 };
  * (count) `slopes`, unless the pass is without gradients. scratch: NF_SCRATCH_ROWS times (room) for its own use. */
 typedef void (*nf_weigh)(void *context, int64_t i, const real *distances, real *slopes, real *scratch);
 
-/* z (count, width), labels (count), and how many statistics; always to be closed. Fails if z has no rows or columns or
- * is not finite, or if its squares overflow. */
-nf_status NF_REAL(nf_distances_open)(nf_distances *d, const real *z, const int64_t *labels, int64_t count,
-                                     int64_t width, int64_t statistics, bool squared, bool normalize);
+/* z (count, width), labels (count), weights (count) or NULL, and how many statistics; always to be closed. Fails if z
+ * has no rows or columns or is not finite, if its squares overflow, and for weights as nf_weights_open does. */
+nf_status NF_REAL(nf_distances_open)(nf_distances *d, const real *z, const int64_t *labels, const double *weights,
+                                     int64_t count, int64_t width, int64_t statistics, bool squared, bool normalize);
 void NF_REAL(nf_distances_close)(nf_distances *d);
 
 /* One pass over all rows; with `gradients`, gradients are added up from the slopes. At most one such pass. */
 nf_status NF_REAL(nf_distances_pass)(nf_distances *d, nf_weigh weigh, void *context, bool gradients);
 
-/* d_z (count, width) = the gradient times `scale`, in the order of the rows that were passed in. */
+/* d_z (count, width) = the gradient times `scale` and that of the weights, in the order of the rows that were passed
+ * in. */
 nf_status NF_REAL(nf_distances_gradient)(nf_distances *d, real *d_z, double scale);
 
 /* The distances to the rows of other classes, infinity elsewhere, and up to `room`. */
@@ -63,8 +66,11 @@ void NF_REAL(nf_distances_negatives)(const nf_distances *d, int64_t i, real *neg
 double NF_REAL(nf_margin_terms)(real *d_thresholds, real *d_x, const real *thresholds, int64_t count, const real *x,
                                 int64_t room, bool soft, real *parts);
 
-/* The loss from the values of the anchors, sorted by class, and how many terms their mean is over; and the scale of its
- * gradient. */
+/* slopes (count) times the relative weight of row i. */
+void NF_REAL(nf_distances_apply_weight)(const nf_distances *d, int64_t i, real *slopes);
+
+/* The loss from the values of the anchors, sorted by class, without their weights, and how many terms their mean is
+ * over; and the scale of its gradient. */
 double NF_REAL(nf_distances_reduce)(const nf_distances *d, double *loss, const double *values, double terms,
                                     nf_reduction reduction);
 

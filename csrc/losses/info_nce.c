@@ -19,6 +19,7 @@ typedef struct problem {
     nf_tiles tiles;
     nf_negatives kind;
     nf_reduction reduction;
+    nf_weights weights; /* of the queries, with their keys */
     int64_t samples;
     double temperature;
     real *d_query, *d_key, *d_negatives;
@@ -51,7 +52,8 @@ static void value_task(void *context, int64_t i, int worker) {
 }
 
 static double gradient_scale(const problem *p) {
-    return 1 / (nf_reduction_divisor(p->reduction, p->samples) * p->temperature * (is_symmetric(p) ? 2 : 1));
+    return p->weights.scale /
+           (nf_reduction_divisor(p->reduction, p->samples) * p->temperature * (is_symmetric(p) ? 2 : 1));
 }
 
 static void gradient_task(void *context, int64_t i, int worker) {
@@ -62,6 +64,7 @@ static void gradient_task(void *context, int64_t i, int worker) {
     double slope = -nf_sigmoid(p->negative_logs[i] - p->scores[i]);
     if (is_symmetric(p))
         slope -= nf_sigmoid(p->key_logs[i] - p->scores[i]);
+    slope *= nf_relative_weight(&p->weights, i);
     const real *query = p->query.z + i * stride, *key = p->key.z + i * stride;
     real *d_query = p->tiles.d_rows + i * stride, *d_key = p->d_key + i * width;
     if (shared(p)) { /* the tiles gave nothing to the keys */
@@ -86,7 +89,8 @@ static void negative_gradient_task(void *context, int64_t i, int worker) {
 static nf_status run(problem *p, double *loss, double *d_temperature) {
     int64_t group = NF_REAL(nf_rows_per_task)(p->query.width);
     NF_TRY(nf_parallel_groups(value_task, p, p->samples, group, NF_MAX_THREADS));
-    nf_reduce(loss, p->values, p->samples, p->reduction);
+    nf_reduce(loss, p->values, &p->weights, p->samples, p->reduction);
+    p->tiles.weights = p->weights;
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, is_symmetric(p) ? p->all_key_logs : NULL));
     NF_TRY(nf_parallel_groups(gradient_task, p, p->samples, group, NF_MAX_THREADS));
     if (shared(p))
@@ -127,38 +131,41 @@ static void release(problem *p) {
 
 #ifndef NF_DOUBLE
 static nf_status in_double(double *loss, float *d_query, float *d_key, float *d_negatives, double *d_temperature,
-                           const float *query, const float *key, const float *negatives, int64_t samples, int64_t width,
-                           int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
-                           nf_reduction reduction) {
+                           const float *query, const float *key, const float *negatives, const double *weights,
+                           int64_t samples, int64_t width, int64_t negative_count, nf_negatives kind,
+                           double temperature, bool normalize, nf_reduction reduction) {
     int64_t size = samples * width, sets = kind == NF_SHARED_NEGATIVES ? 1 : kind == NF_PAIRED_NEGATIVES ? samples : 0;
     nf_wide wide = {.from = {query, key, negatives},
                     .to = {d_query, d_key, d_negatives},
                     .size = {size, size, sets * negative_count * width}};
     NF_TRY(nf_wide_open(&wide));
     nf_status status =
-        nf_info_nce_f64(loss, wide.d[0], wide.d[1], wide.d[2], d_temperature, wide.x[0], wide.x[1], wide.x[2], samples,
-                        width, negative_count, kind, temperature, normalize, reduction);
+        nf_info_nce_f64(loss, wide.d[0], wide.d[1], wide.d[2], d_temperature, wide.x[0], wide.x[1], wide.x[2], weights,
+                        samples, width, negative_count, kind, temperature, normalize, reduction);
     return nf_wide_close(&wide, status);
 }
 #endif
 
 nf_status NF_REAL(nf_info_nce)(double *loss, real *d_query, real *d_key, real *d_negatives, double *d_temperature,
-                               const real *query, const real *key, const real *negatives, int64_t samples,
-                               int64_t width, int64_t negative_count, nf_negatives kind, double temperature,
-                               bool normalize, nf_reduction reduction) {
+                               const real *query, const real *key, const real *negatives, const double *weights,
+                               int64_t samples, int64_t width, int64_t negative_count, nf_negatives kind,
+                               double temperature, bool normalize, nf_reduction reduction) {
     if (samples < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "query must have at least one row and one column, got shape (%lld, %lld)",
                        (long long)samples, (long long)width);
     NF_TRY(nf_temperature_check(temperature));
+    nf_weights opened;
+    NF_TRY(nf_weights_open(&opened, weights, samples));
     bool need_double = false;
     nf_status status;
     if (kind == NF_PAIRED_NEGATIVES) {
-        status =
-            NF_REAL(nf_info_nce_paired)(loss, d_query, d_key, d_negatives, d_temperature, &need_double, query, key,
-                                        negatives, samples, width, negative_count, temperature, normalize, reduction);
+        status = NF_REAL(nf_info_nce_paired)(loss, d_query, d_key, d_negatives, d_temperature, &need_double, query, key,
+                                             negatives, &opened, samples, width, negative_count, temperature, normalize,
+                                             reduction);
     } else {
         problem p = {.kind = kind,
                      .reduction = reduction,
+                     .weights = opened,
                      .samples = samples,
                      .temperature = temperature,
                      .d_query = d_query,
@@ -172,8 +179,8 @@ nf_status NF_REAL(nf_info_nce)(double *loss, real *d_query, real *d_key, real *d
     }
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double)
-        return in_double(loss, d_query, d_key, d_negatives, d_temperature, query, key, negatives, samples, width,
-                         negative_count, kind, temperature, normalize, reduction);
+        return in_double(loss, d_query, d_key, d_negatives, d_temperature, query, key, negatives, weights, samples,
+                         width, negative_count, kind, temperature, normalize, reduction);
 #endif
     return status;
 }

@@ -11,11 +11,14 @@
 #include "reduction.h"
 #include "rows.h"
 
+#include <string.h>
+
 typedef struct problem {
     nf_rows query, key, negatives;
     int64_t samples, width, stride, count; /* negatives of a query */
     int64_t parts, part;                   /* of a query's negatives: how many, how large */
     nf_reduction reduction;
+    nf_weights weights; /* of the queries */
     double temperature, scale;
     real *d_query, *d_key, *d_negatives;
     real *shares;                                     /* (samples, parts, width): of d_query */
@@ -60,7 +63,8 @@ static void negative_gradient_task(void *context, int64_t task, int worker) {
     double all_log = nf_log_add(p->positive_scores[i], p->negative_logs[i]);
     memset(share, 0, width * sizeof(real));
     for (int64_t row = i * p->count + first; row < i * p->count + end && row < (i + 1) * p->count; row++) {
-        real weight = (real)exp(p->scores[row] - all_log), *d_negative = p->d_negatives + row * p->width;
+        real weight = (real)(exp(p->scores[row] - all_log) * nf_relative_weight(&p->weights, i));
+        real *d_negative = p->d_negatives + row * p->width;
         nf_kernel->NF_REAL(row_add_scaled)(share, p->negatives.z + row * p->stride, weight, width);
         nf_kernel->NF_REAL(row_scale)(d_negative, query, weight, 1, width);
         NF_REAL(nf_rows_gradient)(&p->negatives, row, d_negative, d_negative, p->scale);
@@ -72,7 +76,8 @@ static void gradient_task(void *context, int64_t i, int worker) {
     problem *p = context;
     size_t width = (size_t)p->width;
     real *d_query = p->d_query + i * p->width, *d_key = p->d_key + i * p->width;
-    real slope = (real)-nf_sigmoid(p->negative_logs[i] - p->positive_scores[i]);
+    double share = nf_sigmoid(p->negative_logs[i] - p->positive_scores[i]);
+    real slope = (real)(-share * nf_relative_weight(&p->weights, i));
     nf_kernel->NF_REAL(row_scale)(d_query, p->key.z + i * p->stride, slope, 1, width);
     for (int64_t part = 0; part < p->parts; part++)
         nf_kernel->NF_REAL(row_add_scaled)(d_query, p->shares + (i * p->parts + part) * p->width, 1, width);
@@ -97,7 +102,7 @@ static nf_status prepare(problem *p, const real *query, const real *key, const r
 static nf_status run(problem *p, double *loss, double *d_temperature) {
     NF_TRY(nf_parallel(score_task, p, p->samples * p->parts, NF_MAX_THREADS));
     NF_TRY(nf_parallel(value_task, p, p->samples, NF_MAX_THREADS));
-    nf_reduce(loss, p->values, p->samples, p->reduction);
+    nf_reduce(loss, p->values, &p->weights, p->samples, p->reduction);
     NF_TRY(nf_parallel(negative_gradient_task, p, p->samples * p->parts, NF_MAX_THREADS));
     NF_TRY(nf_parallel(gradient_task, p, p->samples, NF_MAX_THREADS));
     *d_temperature = -nf_sum(p->values, p->samples) / p->temperature;
@@ -106,8 +111,9 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
 
 nf_status NF_REAL(nf_info_nce_paired)(double *loss, real *d_query, real *d_key, real *d_negatives,
                                       double *d_temperature, bool *need_double, const real *query, const real *key,
-                                      const real *negatives, int64_t samples, int64_t width, int64_t negative_count,
-                                      double temperature, bool normalize, nf_reduction reduction) {
+                                      const real *negatives, const nf_weights *weights, int64_t samples, int64_t width,
+                                      int64_t negative_count, double temperature, bool normalize,
+                                      nf_reduction reduction) {
     enum { LARGEST_PART = 256 };
     int64_t part = nf_min(negative_count, LARGEST_PART);
     problem p = {.samples = samples,
@@ -117,8 +123,9 @@ nf_status NF_REAL(nf_info_nce_paired)(double *loss, real *d_query, real *d_key, 
                  .part = part,
                  .parts = part ? nf_ceil_div(negative_count, part) : 0,
                  .reduction = reduction,
+                 .weights = *weights,
                  .temperature = temperature,
-                 .scale = 1 / (nf_reduction_divisor(reduction, samples) * temperature),
+                 .scale = weights->scale / (nf_reduction_divisor(reduction, samples) * temperature),
                  .d_query = d_query,
                  .d_key = d_key,
                  .d_negatives = d_negatives};

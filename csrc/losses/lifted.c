@@ -3,7 +3,7 @@
  *
  *     J_ij = log(exp(S_i) + exp(S_j)) + D_ij,
  *
- * and its share in half of the pair, which is met from both sides. */
+ * and its share in half of the pair, which is met from both sides. The weight of a pair is the mean of its rows'. */
 #include "../core/dispatch.h"
 #include "distances.h"
 #include "logistic.h"
@@ -48,14 +48,16 @@ static void weigh(void *context, int64_t i, const real *distances, real *slopes,
     if (nf_positive_count(d, i) == 0 || nf_negative_count(d, i) == 0)
         return;
     double nearest, sum = exponentials(d, i, distances, scratch, &nearest), d_log = 0; /* dL/dS_i */
+    double own = nf_relative_weight(&d->weights, i);
     for (int64_t j = d->first[i]; j < d->end[i]; j++) {
         double log_sum = nf_log_add(p->logs[i], p->logs[j]), excess = log_sum + (double)distances[j];
         if (j == i || excess <= 0)
             continue;
         p->values[i] += excess * excess / 4;
         p->active[i] += 0.5;
-        slopes[j] = (real)(excess / 2);
-        d_log += excess * exp(p->logs[i] - log_sum);
+        double weight = (own + nf_relative_weight(&d->weights, j)) / 2;
+        slopes[j] = (real)(excess / 2 * weight);
+        d_log += excess * exp(p->logs[i] - log_sum) * weight;
     }
     real factor = (real)(-d_log / sum);
     for (int64_t j = 0; j < d->count; j++)
@@ -76,13 +78,13 @@ static nf_status run(problem *p, double *loss, real *d_z, bool nonzero, nf_reduc
     return NF_REAL(nf_distances_gradient)(d, d_z, scale);
 }
 
-nf_status NF_REAL(nf_lifted_structure)(double *loss, real *d_z, const real *z, const int64_t *labels, int64_t count,
-                                       int64_t width, double margin, bool nonzero, bool normalize,
-                                       nf_reduction reduction) {
+nf_status NF_REAL(nf_lifted_structure)(double *loss, real *d_z, const real *z, const int64_t *labels,
+                                       const double *weights, int64_t count, int64_t width, double margin, bool nonzero,
+                                       bool normalize, nf_reduction reduction) {
     if (!(fabs(margin) <= 1e30))
         return nf_fail(NF_BAD_VALUE, "margin must be in -1e30..1e30, got %g", margin);
     problem p = {.margin = margin};
-    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, 3, false, normalize);
+    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, weights, count, width, 3, false, normalize);
     if (status == NF_OK && !p.distances.need_double) {
         p.logs = p.distances.statistics;
         p.values = p.logs + count;
@@ -95,8 +97,8 @@ nf_status NF_REAL(nf_lifted_structure)(double *loss, real *d_z, const real *z, c
     if (status == NF_OK && need_double) {
         nf_wide wide = {.from = {z}, .to = {d_z}, .size = {count * width}};
         NF_TRY(nf_wide_open(&wide));
-        return nf_wide_close(&wide, nf_lifted_structure_f64(loss, wide.d[0], wide.x[0], labels, count, width, margin,
-                                                            nonzero, normalize, reduction));
+        return nf_wide_close(&wide, nf_lifted_structure_f64(loss, wide.d[0], wide.x[0], labels, weights, count, width,
+                                                            margin, nonzero, normalize, reduction));
     }
 #else
     (void)need_double;

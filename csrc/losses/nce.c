@@ -13,7 +13,8 @@
 
 typedef struct problem {
     nf_rows query, key, negatives;
-    nf_pairs pairs; /* shared negatives */
+    nf_pairs pairs;     /* shared negatives */
+    nf_weights weights; /* of the queries */
     bool paired;
     int64_t samples, width, count;
     double temperature, scale;                    /* scale: of gradients */
@@ -34,7 +35,7 @@ static void finish_query(problem *p, int64_t i, real *d_query, double negatives_
     const real *query = p->query.z + i * p->query.stride, *key = p->key.z + i * p->key.stride;
     real *d_key = p->d_key + i * p->width;
     double s = nf_kernel->NF_REAL(row_dot)(query, key, width) / p->temperature - offset(p->key_offsets, i);
-    double slope = -nf_sigmoid(-s);
+    double slope = -nf_sigmoid(-s) * nf_relative_weight(&p->weights, i);
     p->values[i] = nf_softplus(-s) + negatives_value;
     nf_kernel->NF_REAL(row_add_scaled)(d_query, key, (real)slope, width);
     nf_kernel->NF_REAL(row_scale)(d_key, query, (real)slope, 1, width);
@@ -68,7 +69,7 @@ static void paired_task(void *context, int64_t i, int worker) {
         real *d_negative = p->d_negatives + row * p->width;
         double s = nf_kernel->NF_REAL(row_dot)(query, negative, width) / p->temperature;
         s -= offset(p->negative_offsets, row);
-        real weight = (real)nf_sigmoid(s);
+        real weight = (real)(nf_sigmoid(s) * nf_relative_weight(&p->weights, i));
         value += nf_softplus(s);
         nf_kernel->NF_REAL(row_add_scaled)(d_query, negative, weight, width);
         nf_kernel->NF_REAL(row_scale)(d_negative, query, weight, 1, width);
@@ -86,6 +87,7 @@ static nf_status run_shared(problem *p) {
                           .columns = &p->negatives,
                           .row_offsets = p->offsets,
                           .column_offsets = p->offsets + row_room,
+                          .weights = p->weights,
                           .scale = 1 / p->temperature,
                           .diagonal = true};
     NF_TRY(NF_REAL(nf_pairs_open)(&p->pairs));
@@ -100,9 +102,9 @@ static nf_status run(problem *p, double *loss, double *d_temperature, nf_reducti
     p->values = p->memory;
     p->products = p->values + p->samples;
     p->offsets = (real *)(p->products + p->samples);
-    p->scale = 1 / nf_reduction_divisor(reduction, p->samples) / p->temperature;
+    p->scale = p->weights.scale / nf_reduction_divisor(reduction, p->samples) / p->temperature;
     NF_TRY(p->paired ? nf_parallel(paired_task, p, p->samples, NF_MAX_THREADS) : run_shared(p));
-    nf_reduce(loss, p->values, p->samples, reduction);
+    nf_reduce(loss, p->values, &p->weights, p->samples, reduction);
     /* Scores are homogeneous in the queries, of degree 1. */
     *d_temperature = -nf_sum(p->products, p->samples) / p->temperature;
     return NF_OK;
@@ -132,14 +134,15 @@ static nf_status prepare(problem *p, const real *query, const real *key, const r
 
 #ifndef NF_DOUBLE
 static nf_status in_double(const problem *p, double *loss, double *d_temperature, const float *query, const float *key,
-                           const float *negatives, nf_negatives kind, bool normalize, nf_reduction reduction) {
+                           const float *negatives, const double *weights, nf_negatives kind, bool normalize,
+                           nf_reduction reduction) {
     int64_t size = p->samples * p->width, sets = p->paired ? p->samples : 1;
     nf_wide wide = {.from = {query, key, negatives},
                     .to = {p->d_query, p->d_key, p->d_negatives},
                     .size = {size, size, sets * p->count * p->width}};
     NF_TRY(nf_wide_open(&wide));
     nf_status status = nf_nce_f64(loss, wide.d[0], wide.d[1], wide.d[2], d_temperature, wide.x[0], wide.x[1], wide.x[2],
-                                  p->key_offsets, p->negative_offsets, p->samples, p->width, p->count, kind,
+                                  p->key_offsets, p->negative_offsets, weights, p->samples, p->width, p->count, kind,
                                   p->temperature, normalize, reduction);
     return nf_wide_close(&wide, status);
 }
@@ -147,8 +150,9 @@ static nf_status in_double(const problem *p, double *loss, double *d_temperature
 
 nf_status NF_REAL(nf_nce)(double *loss, real *d_query, real *d_key, real *d_negatives, double *d_temperature,
                           const real *query, const real *key, const real *negatives, const double *key_offsets,
-                          const double *negative_offsets, int64_t samples, int64_t width, int64_t negative_count,
-                          nf_negatives kind, double temperature, bool normalize, nf_reduction reduction) {
+                          const double *negative_offsets, const double *weights, int64_t samples, int64_t width,
+                          int64_t negative_count, nf_negatives kind, double temperature, bool normalize,
+                          nf_reduction reduction) {
     if (samples < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "query must have at least one row and one column, got shape (%lld, %lld)",
                        (long long)samples, (long long)width);
@@ -165,6 +169,7 @@ nf_status NF_REAL(nf_nce)(double *loss, real *d_query, real *d_key, real *d_nega
                  .d_query = d_query,
                  .d_key = d_key,
                  .d_negatives = d_negatives};
+    NF_TRY(nf_weights_open(&p.weights, weights, samples));
     bool need_double = false;
     nf_status status = prepare(&p, query, key, negatives, normalize, &need_double);
     if (status == NF_OK && !need_double)
@@ -176,7 +181,7 @@ nf_status NF_REAL(nf_nce)(double *loss, real *d_query, real *d_key, real *d_nega
     nf_free(p.memory);
 #ifndef NF_DOUBLE
     if (status == NF_OK && need_double)
-        return in_double(&p, loss, d_temperature, query, key, negatives, kind, normalize, reduction);
+        return in_double(&p, loss, d_temperature, query, key, negatives, weights, kind, normalize, reduction);
 #endif
     return status;
 }

@@ -13,7 +13,8 @@ typedef struct problem {
     nf_rows query;
     const real *bank;
     const int64_t *indices, *negative_indices;
-    int64_t count; /* negatives of a query */
+    int64_t count;      /* negatives of a query */
+    nf_weights weights; /* of the queries */
     double temperature, offset, scale;
     real *d_query, *d_z;       /* d_z: (samples, width) */
     double *values, *products; /* (samples): the losses, NaN if a row of the bank is not finite; <q_i, dq_i> */
@@ -36,7 +37,8 @@ static void query_task(void *context, int64_t i, int worker) {
         nf_kernel->NF_REAL(row_add_scaled)(d_z, row, (real)weight, (size_t)width);
     }
     p->values[i] = value;
-    p->products[i] = NF_REAL(nf_rows_gradient)(&p->query, i, p->d_query + i * width, d_z, p->scale);
+    p->products[i] =
+        NF_REAL(nf_rows_gradient)(&p->query, i, p->d_query + i * width, d_z, p->scale * nf_weight(&p->weights, i));
 }
 
 static nf_status check_indices(const char *name, const int64_t *indices, int64_t count, int64_t bank_count) {
@@ -59,15 +61,15 @@ static nf_status run(problem *p, double *loss, double *d_temperature, nf_reducti
         if (isnan(p->values[i]))
             return nf_fail(NF_BAD_VALUE, "bank must be finite and its products too, but is not where query %lld met it",
                            (long long)i);
-    nf_reduce(loss, p->values, samples, reduction);
+    nf_reduce(loss, p->values, &p->weights, samples, reduction);
     *d_temperature = -nf_sum(p->products, samples) / p->temperature;
     return NF_OK;
 }
 
 nf_status NF_REAL(nf_npid)(double *loss, real *d_query, double *d_temperature, const real *query, const real *bank,
-                           const int64_t *indices, const int64_t *negative_indices, int64_t samples, int64_t width,
-                           int64_t bank_count, int64_t negative_count, double log_offset, double temperature,
-                           bool normalize, nf_reduction reduction) {
+                           const int64_t *indices, const int64_t *negative_indices, const double *weights,
+                           int64_t samples, int64_t width, int64_t bank_count, int64_t negative_count,
+                           double log_offset, double temperature, bool normalize, nf_reduction reduction) {
     if (samples < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "query must have at least one row and one column, got shape (%lld, %lld)",
                        (long long)samples, (long long)width);
@@ -85,6 +87,7 @@ nf_status NF_REAL(nf_npid)(double *loss, real *d_query, double *d_temperature, c
                  .offset = log_offset,
                  .scale = 1 / nf_reduction_divisor(reduction, samples) / temperature,
                  .d_query = d_query};
+    NF_TRY(nf_weights_open(&p.weights, weights, samples));
     nf_status status = NF_REAL(nf_rows_open)(&p.query, "query", query, samples, width, normalize);
     if (status == NF_OK)
         status = run(&p, loss, d_temperature, reduction);

@@ -5,9 +5,10 @@
  *     dloss_i/ds_ip = T_i / (T_i + R_i) (q_p - 1 / P) - R_i / (T_i + R_i) / P
  *     dloss_i/ds_ij = exp(s_ij) / (T_i + R_i)                                     for a negative j
  *
- * so that nothing cancels where the positives have all but won. Decoupled, with a constant weight w_i on the positives:
+ * so that nothing cancels where the positives have all but won. Decoupled, with a constant c_i, the pull of the
+ * positives:
  *
- *     loss_i = log R_i - w_i mean_p s_ip,   dloss_i/ds_ip = -w_i / P,   dloss_i/ds_ij = exp(s_ij) / R_i */
+ *     loss_i = log R_i - c_i mean_p s_ip,   dloss_i/ds_ip = -c_i / P,   dloss_i/ds_ij = exp(s_ij) / R_i */
 #include "../core/dispatch.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
@@ -22,13 +23,14 @@ typedef struct problem {
     int64_t views, samples, anchors;
     double temperature;
     nf_reduction reduction;
+    nf_weights weights; /* of the anchors */
     bool decoupled;
-    double sigma; /* decoupled: of the weights; infinite: all are 1 */
+    double sigma; /* decoupled: of the pulls; infinite: all are 1 */
     real *d_z;
     double *negative_logs, *positive_logs, *all_logs; /* (anchors): log R, log T, log(R + T) */
     double *means;                                    /* (anchors): of the positives' scores */
     double *values;                                   /* (anchors): the losses, later <z_i, dz_i> */
-    double *weights;                                  /* (samples): decoupled */
+    double *pulls;                                    /* (samples): decoupled */
     void *memory;
 } problem;
 
@@ -59,7 +61,7 @@ static void value_task(void *context, int64_t i, int worker) {
     p->means[i] = mean;
     if (p->decoupled) {
         p->all_logs[i] = p->negative_logs[i];
-        p->values[i] = p->negative_logs[i] - p->weights[i % p->samples] * mean;
+        p->values[i] = p->negative_logs[i] - p->pulls[i % p->samples] * mean;
         return;
     }
     double positive_log = highest + log(sum);
@@ -72,7 +74,7 @@ static void value_task(void *context, int64_t i, int worker) {
 static double positive_slope(const problem *p, int64_t i, double s) {
     double others = 1 / (double)(p->views - 1);
     if (p->decoupled)
-        return -p->weights[i % p->samples] * others;
+        return -p->pulls[i % p->samples] * others;
     double excess = p->negative_logs[i] - p->positive_logs[i];
     if (p->views == 2)
         return -nf_sigmoid(excess);
@@ -88,10 +90,11 @@ static void gradient_task(void *context, int64_t i, int worker) {
         if (j == i)
             continue;
         double s = p->views == 2 ? p->means[i] : score(p, i, j);
-        real slope = (real)(positive_slope(p, i, s) + positive_slope(p, j, s));
-        nf_kernel->NF_REAL(row_add_scaled)(d_z, p->rows.z + j * stride, slope, (size_t)width);
+        double slope = positive_slope(p, i, s) * nf_relative_weight(&p->weights, i) +
+                       positive_slope(p, j, s) * nf_relative_weight(&p->weights, j);
+        nf_kernel->NF_REAL(row_add_scaled)(d_z, p->rows.z + j * stride, (real)slope, (size_t)width);
     }
-    double scale = 1 / (nf_reduction_divisor(p->reduction, p->anchors) * p->temperature);
+    double scale = p->weights.scale / (nf_reduction_divisor(p->reduction, p->anchors) * p->temperature);
     p->values[i] = NF_REAL(nf_rows_gradient)(&p->rows, i, p->d_z + i * width, d_z, scale);
 }
 
@@ -100,27 +103,27 @@ static int64_t anchors_per_task(const problem *p) {
     return rows ? rows : 1;
 }
 
-static void weight_task(void *context, int64_t i, int worker) {
+static void pull_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
-    p->weights[i] = product(p, i, i + p->samples) / p->sigma;
+    p->pulls[i] = product(p, i, i + p->samples) / p->sigma;
 }
 
-/* weights_i = 2 - N softmax(z_i . z'_i / sigma)_i: less for pairs that are close already */
-static nf_status take_weights(problem *p) {
-    NF_TRY(nf_parallel_groups(weight_task, p, p->samples, NF_REAL(nf_rows_per_task)(p->rows.width), NF_MAX_THREADS));
+/* pulls_i = 2 - N softmax(z_i . z'_i / sigma)_i: less for pairs that are close already */
+static nf_status take_pulls(problem *p) {
+    NF_TRY(nf_parallel_groups(pull_task, p, p->samples, NF_REAL(nf_rows_per_task)(p->rows.width), NF_MAX_THREADS));
     double highest = -INFINITY, sum = 0;
     for (int64_t i = 0; i < p->samples; i++)
-        highest = fmax(highest, p->weights[i]);
+        highest = fmax(highest, p->pulls[i]);
     for (int64_t i = 0; i < p->samples; i++)
-        sum += p->weights[i] = exp(p->weights[i] - highest);
+        sum += p->pulls[i] = exp(p->pulls[i] - highest);
     for (int64_t i = 0; i < p->samples; i++)
-        p->weights[i] = 2 - (double)p->samples * p->weights[i] / sum;
+        p->pulls[i] = 2 - (double)p->samples * p->pulls[i] / sum;
     return NF_OK;
 }
 
-/* As nf_scores_check, for the weights. */
-static nf_status check_weights(problem *p) {
+/* As nf_scores_check, for the pulls. */
+static nf_status check_pulls(problem *p) {
     double bound = p->rows.largest_norm * p->rows.largest_norm / p->sigma;
     if (!(bound < 1e300))
         return nf_fail(NF_BAD_VALUE, "products of rows divided by sigma must stay below 1e300, got up to %g", bound);
@@ -131,9 +134,10 @@ static nf_status check_weights(problem *p) {
 
 static nf_status run(problem *p, double *loss, double *d_temperature) {
     if (p->decoupled)
-        NF_TRY(take_weights(p));
+        NF_TRY(take_pulls(p));
     NF_TRY(nf_parallel_groups(value_task, p, p->anchors, anchors_per_task(p), NF_MAX_THREADS));
-    nf_reduce(loss, p->values, p->anchors, p->reduction);
+    nf_reduce(loss, p->values, &p->weights, p->anchors, p->reduction);
+    p->tiles.weights = p->weights;
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
     NF_TRY(nf_parallel_groups(gradient_task, p, p->anchors, anchors_per_task(p), NF_MAX_THREADS));
     /* Scores are homogeneous in z, of degree 2. */
@@ -149,11 +153,11 @@ static nf_status prepare(problem *p, const real *z, int64_t width, bool normaliz
     p->all_logs = p->positive_logs + p->anchors;
     p->means = p->all_logs + p->anchors;
     p->values = p->means + p->anchors;
-    p->weights = p->values + p->anchors;
+    p->pulls = p->values + p->anchors;
     NF_TRY(NF_REAL(nf_rows_open)(&p->rows, "z", z, p->anchors, width, normalize));
     NF_TRY(NF_REAL(nf_tiles_open)(&p->tiles, &p->rows, &p->rows, p->samples, p->temperature));
     if (p->decoupled)
-        NF_TRY(check_weights(p));
+        NF_TRY(check_pulls(p));
     if (p->tiles.need_double)
         return NF_OK;
     return NF_REAL(nf_tiles_log_sums)(&p->tiles, p->negative_logs, NULL);
@@ -167,18 +171,19 @@ static void release(problem *p) {
 
 #ifndef NF_DOUBLE
 static nf_status in_double(const problem *p, double *loss, double *d_temperature, const float *z, int64_t width,
-                           bool normalize) {
+                           const double *weights, bool normalize) {
     nf_wide wide = {.from = {z}, .to = {p->d_z}, .size = {p->anchors * width}};
     NF_TRY(nf_wide_open(&wide));
-    nf_status status = p->decoupled ? nf_dcl_f64(loss, wide.d[0], d_temperature, wide.x[0], p->views, p->samples, width,
-                                                 p->temperature, p->sigma, normalize, p->reduction)
-                                    : nf_nt_xent_f64(loss, wide.d[0], d_temperature, wide.x[0], p->views, p->samples,
-                                                     width, p->temperature, normalize, p->reduction);
+    nf_status status = p->decoupled ? nf_dcl_f64(loss, wide.d[0], d_temperature, wide.x[0], weights, p->views,
+                                                 p->samples, width, p->temperature, p->sigma, normalize, p->reduction)
+                                    : nf_nt_xent_f64(loss, wide.d[0], d_temperature, wide.x[0], weights, p->views,
+                                                     p->samples, width, p->temperature, normalize, p->reduction);
     return nf_wide_close(&wide, status);
 }
 #endif
 
-static nf_status solve(problem *p, double *loss, double *d_temperature, const real *z, int64_t width, bool normalize) {
+static nf_status solve(problem *p, double *loss, double *d_temperature, const real *z, const double *weights,
+                       int64_t width, bool normalize) {
     if (p->views < 2)
         return nf_fail(NF_BAD_VALUE, "z must have at least 2 views, got %lld", (long long)p->views);
     if (p->samples < 1 || width < 1)
@@ -186,6 +191,7 @@ static nf_status solve(problem *p, double *loss, double *d_temperature, const re
                        (long long)p->samples, (long long)width);
     NF_TRY(nf_temperature_check(p->temperature));
     p->anchors = p->views * p->samples;
+    NF_TRY(nf_weights_open(&p->weights, weights, p->anchors));
     nf_status status = prepare(p, z, width, normalize);
     bool need_double = status == NF_OK && p->tiles.need_double;
     if (status == NF_OK && !need_double)
@@ -193,20 +199,21 @@ static nf_status solve(problem *p, double *loss, double *d_temperature, const re
     release(p);
 #ifndef NF_DOUBLE
     if (need_double)
-        return in_double(p, loss, d_temperature, z, width, normalize);
+        return in_double(p, loss, d_temperature, z, width, weights, normalize);
 #endif
     return status;
 }
 
-nf_status NF_REAL(nf_nt_xent)(double *loss, real *d_z, double *d_temperature, const real *z, int64_t views,
-                              int64_t samples, int64_t width, double temperature, bool normalize,
+nf_status NF_REAL(nf_nt_xent)(double *loss, real *d_z, double *d_temperature, const real *z, const double *weights,
+                              int64_t views, int64_t samples, int64_t width, double temperature, bool normalize,
                               nf_reduction reduction) {
     problem p = {.views = views, .samples = samples, .temperature = temperature, .reduction = reduction, .d_z = d_z};
-    return solve(&p, loss, d_temperature, z, width, normalize);
+    return solve(&p, loss, d_temperature, z, weights, width, normalize);
 }
 
-nf_status NF_REAL(nf_dcl)(double *loss, real *d_z, double *d_temperature, const real *z, int64_t views, int64_t samples,
-                          int64_t width, double temperature, double sigma, bool normalize, nf_reduction reduction) {
+nf_status NF_REAL(nf_dcl)(double *loss, real *d_z, double *d_temperature, const real *z, const double *weights,
+                          int64_t views, int64_t samples, int64_t width, double temperature, double sigma,
+                          bool normalize, nf_reduction reduction) {
     if (!(sigma > 0))
         return nf_fail(NF_BAD_VALUE, "sigma must be > 0, got %g", sigma);
     if (isfinite(sigma) && views != 2)
@@ -220,5 +227,5 @@ nf_status NF_REAL(nf_dcl)(double *loss, real *d_z, double *d_temperature, const 
                  .decoupled = true,
                  .sigma = sigma,
                  .d_z = d_z};
-    return solve(&p, loss, d_temperature, z, width, normalize);
+    return solve(&p, loss, d_temperature, z, weights, width, normalize);
 }

@@ -7,7 +7,8 @@ typedef struct problem {
     nf_rows a, b;
     const int64_t *same;
     nf_pair_form form;
-    double margin, scale;
+    nf_weights weights; /* of the pairs */
+    double margin, divisor;
     real *d_a, *d_b;
     double *values; /* (samples) */
 } problem;
@@ -58,8 +59,9 @@ static void pair_task(void *context, int64_t i, int worker) {
     else
         nf_difference_gradient(d_a, &p->a, &p->b, i, square, false, slope);
     memcpy(d_b, d_a, (size_t)width * sizeof(real));
-    NF_REAL(nf_rows_gradient)(&p->a, i, d_a, d_a, p->scale);
-    NF_REAL(nf_rows_gradient)(&p->b, i, d_b, d_b, -p->scale);
+    double scale = nf_weight(&p->weights, i) / p->divisor;
+    NF_REAL(nf_rows_gradient)(&p->a, i, d_a, d_a, scale);
+    NF_REAL(nf_rows_gradient)(&p->b, i, d_b, d_b, -scale);
 }
 
 static nf_status check(const int64_t *same, int64_t samples, int64_t width, nf_pair_form form, double margin) {
@@ -85,19 +87,20 @@ static nf_status run(problem *p, double *loss, const real *a, const real *b, int
     void *memory;
     NF_TRY(nf_alloc(&memory, (size_t)samples * sizeof(double)));
     p->values = memory;
-    p->scale = 1 / nf_reduction_divisor(reduction, samples);
+    p->divisor = nf_reduction_divisor(reduction, samples);
     nf_status status = nf_parallel_groups(pair_task, p, samples, NF_REAL(nf_rows_per_task)(width), NF_MAX_THREADS);
     if (status == NF_OK)
-        nf_reduce(loss, p->values, samples, reduction);
+        nf_reduce(loss, p->values, &p->weights, samples, reduction);
     nf_free(memory);
     return status;
 }
 
 nf_status NF_REAL(nf_pair)(double *loss, real *d_a, real *d_b, const real *a, const real *b, const int64_t *same,
-                           int64_t samples, int64_t width, nf_pair_form form, double margin, bool normalize,
-                           nf_reduction reduction) {
+                           const double *weights, int64_t samples, int64_t width, nf_pair_form form, double margin,
+                           bool normalize, nf_reduction reduction) {
     NF_TRY(check(same, samples, width, form, margin));
     problem p = {.same = same, .form = form, .margin = margin, .d_a = d_a, .d_b = d_b};
+    NF_TRY(nf_weights_open(&p.weights, weights, samples));
     nf_status status = run(&p, loss, a, b, samples, width, normalize, reduction);
     NF_REAL(nf_rows_close)(&p.a);
     NF_REAL(nf_rows_close)(&p.b);

@@ -106,6 +106,17 @@ static tile compute_tile(const nf_pairs *pairs, int64_t row_block, int64_t colum
     return t;
 }
 
+/* Derivatives times the weights of their rows, and their sums. */
+static void apply_weights(const nf_pairs *pairs, const tile *t) {
+    size_t columns = (size_t)t->padded_columns, stride = (size_t)pairs->tile_stride;
+    for (int64_t i = 0; i < t->rows; i++) {
+        real *weights = t->scores + i * pairs->tile_stride;
+        double factor = nf_relative_weight(&pairs->weights, t->row + i);
+        nf_kernel->NF_REAL(row_scale)(weights, weights, (real)factor, 1, columns);
+    }
+    nf_kernel->NF_REAL(tile_sums)(t->row_weights, t->column_weights, t->scores, (size_t)t->rows, columns, stride);
+}
+
 static void weigh_tile(const pass *p, tile *t) {
     const nf_pairs *pairs = p->pairs;
     size_t rows = (size_t)t->rows, columns = (size_t)t->padded_columns, stride = (size_t)pairs->tile_stride;
@@ -116,8 +127,10 @@ static void weigh_tile(const pass *p, tile *t) {
     } else {
         nf_kernel->NF_REAL(tile_exponential)(t->row_weights, t->column_weights, t->scores, rows, columns, stride,
                                              (real)pairs->scale, row_offsets, column_offsets, p->peak);
-        t->row_sums = t->row_weights;
+        memcpy(t->row_sums, t->row_weights, rows * sizeof(real));
     }
+    if (pairs->weights.values)
+        apply_weights(pairs, t);
 }
 
 static void add_tile(const nf_pairs *pairs, const tile *t) {

@@ -3,8 +3,7 @@
 #define NF_LOSSES_REDUCTION_H
 
 #include "../nearfar.h"
-
-#include <string.h>
+#include "weights.h"
 
 static inline double nf_sum(const double *x, int64_t count) {
     double sum = 0;
@@ -18,12 +17,21 @@ static inline double nf_reduction_divisor(nf_reduction reduction, int64_t count)
     return reduction == NF_REDUCE_MEAN ? (double)count : 1;
 }
 
-/* loss = the values (count) themselves, or their mean or sum: one number. */
-static inline void nf_reduce(double *loss, const double *values, int64_t count, nf_reduction reduction) {
+static inline double nf_weighted_sum(const double *values, const nf_weights *weights, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += nf_weight(weights, i) * values[i];
+    return sum;
+}
+
+/* loss = the values (count) times their weights, or the mean or sum of these: one number. */
+static inline void nf_reduce(double *loss, const double *values, const nf_weights *weights, int64_t count,
+                             nf_reduction reduction) {
     if (reduction == NF_REDUCE_NONE)
-        memcpy(loss, values, (size_t)count * sizeof *loss);
+        for (int64_t i = 0; i < count; i++)
+            loss[i] = nf_weight(weights, i) * values[i];
     else
-        *loss = nf_sum(values, count) / nf_reduction_divisor(reduction, count);
+        *loss = nf_weighted_sum(values, weights, count) / nf_reduction_divisor(reduction, count);
 }
 
 #endif

@@ -6,7 +6,8 @@
  * and the slopes of both with respect to the scores of positives in terms of R_i / T_i, as in nt_xent.c, so that
  * nothing cancels where the positives have all but won. That takes each pair of a class by itself. Where L_out has many
  * positives there is nothing to win by it: these classes are left in the tiles, so that their R_i are sums over all
- * others, and the mean over their positives comes from the sum of the class. */
+ * others, and the mean over their positives comes from the sum of the class, and its gradient, if anchors have weights,
+ * from the weighted sum as well. */
 #include "../core/dispatch.h"
 #include "../core/memory.h"
 #include "../core/threads.h"
@@ -28,6 +29,7 @@ typedef struct problem {
     nf_tiles tiles;
     nf_positives positives;
     nf_reduction reduction;
+    nf_weights weights;      /* of the sorted anchors */
     int64_t anchors, active; /* active: that have a positive */
     double temperature;
     real *d_z;
@@ -36,7 +38,9 @@ typedef struct problem {
     int64_t *left_first, *left_end;                   /* (anchors): the columns that its tiles leave out */
     double *negative_logs, *positive_logs, *all_logs; /* (anchors): log R, log T, log(R + T) */
     double *values;                                   /* (anchors): the losses, later <z_i, dz_i> */
+    double *sorted_weights;                           /* (anchors) */
     real *class_sums;                                 /* rows.z summed over a class, at the class's first row */
+    real *weighted_sums;                              /* the same with relative weights; NULL: these are all 1 */
     void *memory, *sums_memory;
 } problem;
 
@@ -69,39 +73,55 @@ static double product(const problem *p, const real *a, const real *b) {
 
 /* ---- Classes that are left in the tiles ---- */
 
+/* The sum of the class that starts at row i, there. */
+static void sum_class(const problem *p, real *sums, const nf_weights *weights, int64_t i) {
+    int64_t stride = p->rows.stride;
+    size_t width = (size_t)p->rows.width;
+    real *sum = sums + i * stride, *part = sum;
+    for (int64_t j = i; j < p->end[i]; j++) { /* in parts, so that rounding errors do not pile up */
+        real weight = weights ? (real)nf_relative_weight(weights, j) : 1;
+        if ((j - i) % SUM_PART == 0) {
+            part = sums + j * stride;
+            nf_kernel->NF_REAL(row_scale)(part, row(p, j), weight, 1, width);
+        } else {
+            nf_kernel->NF_REAL(row_add_scaled)(part, row(p, j), weight, width);
+        }
+    }
+    for (int64_t j = i + SUM_PART; j < p->end[i]; j += SUM_PART)
+        nf_kernel->NF_REAL(row_add_scaled)(sum, sums + j * stride, 1, width);
+}
+
 static void class_sum_task(void *context, int64_t i, int worker) {
     (void)worker;
     const problem *p = context;
     if (!is_summed(p, i) || p->first[i] != i)
         return;
-    real *sum = p->class_sums + i * p->rows.stride, *part = sum;
-    for (int64_t j = i; j < p->end[i]; j++) { /* in parts, so that rounding errors do not pile up */
-        if ((j - i) % SUM_PART == 0) {
-            part = p->class_sums + j * p->rows.stride;
-            memcpy(part, row(p, j), (size_t)p->rows.stride * sizeof(real));
-        } else {
-            nf_kernel->NF_REAL(row_add_scaled)(part, row(p, j), 1, (size_t)p->rows.width);
-        }
-    }
-    for (int64_t j = i + SUM_PART; j < p->end[i]; j += SUM_PART)
-        nf_kernel->NF_REAL(row_add_scaled)(sum, p->class_sums + j * p->rows.stride, 1, (size_t)p->rows.width);
+    sum_class(p, p->class_sums, NULL, i);
+    if (p->weighted_sums)
+        sum_class(p, p->weighted_sums, &p->weights, i);
 }
 
-static const real *class_sum(const problem *p, int64_t i) {
-    return p->class_sums + p->first[i] * p->rows.stride;
+static const real *class_sum(const problem *p, const real *sums, int64_t i) {
+    return sums + p->first[i] * p->rows.stride;
 }
 
 static void summed_value(problem *p, int64_t i) {
-    double all = product(p, class_sum(p, i), row(p, i)), own = product(p, row(p, i), row(p, i));
+    double all = product(p, class_sum(p, p->class_sums, i), row(p, i)), own = product(p, row(p, i), row(p, i));
     p->positive_logs[i] = -INFINITY;
     p->all_logs[i] = p->negative_logs[i];
     p->values[i] = p->negative_logs[i] - (all - own) / (double)positive_count(p, i);
 }
 
 static void summed_gradient(const problem *p, int64_t i, real *d_z) {
-    double slope = -2 / (double)positive_count(p, i);
-    nf_kernel->NF_REAL(row_add_scaled)(d_z, class_sum(p, i), (real)slope, (size_t)p->rows.width);
-    nf_kernel->NF_REAL(row_add_scaled)(d_z, row(p, i), (real)-slope, (size_t)p->rows.width);
+    size_t width = (size_t)p->rows.width;
+    double mean = 1 / (double)positive_count(p, i), weight = nf_relative_weight(&p->weights, i);
+    if (p->weighted_sums) { /* of i's own loss, and of the losses of its class */
+        nf_kernel->NF_REAL(row_add_scaled)(d_z, class_sum(p, p->class_sums, i), (real)(-weight * mean), width);
+        nf_kernel->NF_REAL(row_add_scaled)(d_z, class_sum(p, p->weighted_sums, i), (real)-mean, width);
+    } else {
+        nf_kernel->NF_REAL(row_add_scaled)(d_z, class_sum(p, p->class_sums, i), (real)(-2 * mean), width);
+    }
+    nf_kernel->NF_REAL(row_add_scaled)(d_z, row(p, i), (real)(2 * weight * mean), width);
 }
 
 /* ---- Classes pair by pair ---- */
@@ -140,8 +160,9 @@ static void paired_gradient(const problem *p, int64_t i, real *d_z) {
         if (j == i)
             continue;
         double s = product(p, row(p, i), row(p, j));
-        real slope = (real)(positive_slope(p, i, s) + positive_slope(p, j, s));
-        nf_kernel->NF_REAL(row_add_scaled)(d_z, row(p, j), slope, (size_t)p->rows.width);
+        double slope = positive_slope(p, i, s) * nf_relative_weight(&p->weights, i) +
+                       positive_slope(p, j, s) * nf_relative_weight(&p->weights, j);
+        nf_kernel->NF_REAL(row_add_scaled)(d_z, row(p, j), (real)slope, (size_t)p->rows.width);
     }
 }
 
@@ -172,7 +193,7 @@ static void gradient_task(void *context, int64_t i, int worker) {
         summed_gradient(p, i, d_z);
     else
         paired_gradient(p, i, d_z);
-    double scale = 1 / (nf_reduction_divisor(p->reduction, p->active) * p->temperature);
+    double scale = p->weights.scale / (nf_reduction_divisor(p->reduction, p->active) * p->temperature);
     p->values[i] = NF_REAL(nf_rows_gradient)(&p->rows, i, p->d_z + p->order[i] * p->rows.width, d_z, scale);
 }
 
@@ -186,9 +207,9 @@ static int64_t anchors_per_task(const problem *p) {
 static void reduce(const problem *p, double *loss) {
     if (p->reduction == NF_REDUCE_NONE)
         for (int64_t i = 0; i < p->anchors; i++)
-            loss[p->order[i]] = p->values[i];
+            loss[p->order[i]] = nf_weight(&p->weights, i) * p->values[i];
     else
-        *loss = nf_sum(p->values, p->anchors) / nf_reduction_divisor(p->reduction, p->active);
+        *loss = nf_weighted_sum(p->values, &p->weights, p->anchors) / nf_reduction_divisor(p->reduction, p->active);
 }
 
 static nf_status run(problem *p, double *loss, double *d_temperature) {
@@ -197,6 +218,7 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
         NF_TRY(nf_parallel_groups(class_sum_task, p, p->anchors, rows, NF_MAX_THREADS));
     NF_TRY(nf_parallel_groups(value_task, p, p->anchors, group, NF_MAX_THREADS));
     reduce(p, loss);
+    p->tiles.weights = p->weights;
     NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
     NF_TRY(nf_parallel_groups(gradient_task, p, p->anchors, group, NF_MAX_THREADS));
     /* Scores are homogeneous in z, of degree 2. */
@@ -206,21 +228,35 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
 
 static nf_status take_memory(problem *p) {
     size_t n = (size_t)p->anchors;
-    NF_TRY(nf_alloc(&p->memory, n * (5 * sizeof(int64_t) + 4 * sizeof(double))));
+    NF_TRY(nf_alloc(&p->memory, n * (5 * sizeof(int64_t) + 5 * sizeof(double))));
     int64_t **integers[] = {&p->order, &p->first, &p->end, &p->left_first, &p->left_end};
     for (size_t i = 0; i < 5; i++)
         *integers[i] = (int64_t *)p->memory + i * n;
-    double **numbers[] = {&p->negative_logs, &p->positive_logs, &p->all_logs, &p->values};
-    for (size_t i = 0; i < 4; i++)
+    double **numbers[] = {&p->negative_logs, &p->positive_logs, &p->all_logs, &p->values, &p->sorted_weights};
+    for (size_t i = 0; i < 5; i++)
         *numbers[i] = (double *)(p->left_end + n) + i * n;
     return NF_OK;
 }
 
+/* Those of anchors without a positive don't matter, and become that of some other: they set no scale. */
+static nf_status sort_weights(problem *p, const double *weights) {
+    NF_TRY(nf_weights_open(&p->weights, weights, p->anchors));
+    if (!p->weights.values || p->active == 0)
+        return NF_OK;
+    int64_t some = 0;
+    while (positive_count(p, some) == 0)
+        some++;
+    for (int64_t i = 0; i < p->anchors; i++)
+        p->sorted_weights[i] = weights[p->order[positive_count(p, i) > 0 ? i : some]];
+    return nf_weights_open(&p->weights, p->sorted_weights, p->anchors);
+}
+
 /* Everything up to the log-sums of the negatives, after which it is known whether this precision will do. */
-static nf_status prepare(problem *p, const real *z, const int64_t *labels, int64_t samples, int64_t width,
-                         bool normalize) {
+static nf_status prepare(problem *p, const real *z, const int64_t *labels, const double *weights, int64_t samples,
+                         int64_t width, bool normalize) {
     NF_TRY(take_memory(p));
     NF_TRY(find_classes(p, labels, samples));
+    NF_TRY(sort_weights(p, weights));
     NF_TRY(NF_REAL(nf_rows_open_ordered)(&p->rows, "z", z, p->order, p->anchors, width, normalize));
     NF_TRY(NF_REAL(nf_tiles_open)(&p->tiles, &p->rows, &p->rows, 0, p->temperature));
     p->tiles.first = p->left_first;
@@ -229,8 +265,10 @@ static nf_status prepare(problem *p, const real *z, const int64_t *labels, int64
     for (int64_t i = 0; i < p->anchors && !any_summed; i = p->end[i])
         any_summed = is_summed(p, i);
     if (any_summed) {
-        NF_TRY(nf_alloc(&p->sums_memory, (size_t)(p->anchors * p->rows.stride) * sizeof(real)));
+        int64_t size = p->anchors * p->rows.stride, sums = p->weights.values ? 2 : 1;
+        NF_TRY(nf_alloc(&p->sums_memory, (size_t)(sums * size) * sizeof(real)));
         p->class_sums = p->sums_memory;
+        p->weighted_sums = p->weights.values ? p->class_sums + size : NULL;
     }
     if (p->tiles.need_double || p->active == 0)
         return NF_OK;
@@ -246,19 +284,20 @@ static void release(problem *p) {
 
 #ifndef NF_DOUBLE
 static nf_status in_double(double *loss, float *d_z, double *d_temperature, int64_t *active, const float *z,
-                           const int64_t *labels, int64_t views, int64_t samples, int64_t width, nf_positives positives,
-                           double temperature, bool normalize, nf_reduction reduction) {
+                           const int64_t *labels, const double *weights, int64_t views, int64_t samples, int64_t width,
+                           nf_positives positives, double temperature, bool normalize, nf_reduction reduction) {
     nf_wide wide = {.from = {z}, .to = {d_z}, .size = {views * samples * width}};
     NF_TRY(nf_wide_open(&wide));
-    nf_status status = nf_sup_con_f64(loss, wide.d[0], d_temperature, active, wide.x[0], labels, views, samples, width,
-                                      positives, temperature, normalize, reduction);
+    nf_status status = nf_sup_con_f64(loss, wide.d[0], d_temperature, active, wide.x[0], labels, weights, views,
+                                      samples, width, positives, temperature, normalize, reduction);
     return nf_wide_close(&wide, status);
 }
 #endif
 
 nf_status NF_REAL(nf_sup_con)(double *loss, real *d_z, double *d_temperature, int64_t *active, const real *z,
-                              const int64_t *labels, int64_t views, int64_t samples, int64_t width,
-                              nf_positives positives, double temperature, bool normalize, nf_reduction reduction) {
+                              const int64_t *labels, const double *weights, int64_t views, int64_t samples,
+                              int64_t width, nf_positives positives, double temperature, bool normalize,
+                              nf_reduction reduction) {
     if (views < 1 || samples < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "z must have at least one row and one column, got %lld views of %lld by %lld",
                        (long long)views, (long long)samples, (long long)width);
@@ -268,7 +307,7 @@ nf_status NF_REAL(nf_sup_con)(double *loss, real *d_z, double *d_temperature, in
                  .anchors = views * samples,
                  .temperature = temperature,
                  .d_z = d_z};
-    nf_status status = prepare(&p, z, labels, samples, width, normalize);
+    nf_status status = prepare(&p, z, labels, weights, samples, width, normalize);
     bool need_double = status == NF_OK && p.active > 0 && p.tiles.need_double;
     if (status == NF_OK && p.active == 0) {
         memset(loss, 0, (size_t)(reduction == NF_REDUCE_NONE ? p.anchors : 1) * sizeof *loss);
@@ -281,8 +320,8 @@ nf_status NF_REAL(nf_sup_con)(double *loss, real *d_z, double *d_temperature, in
     release(&p);
 #ifndef NF_DOUBLE
     if (need_double)
-        return in_double(loss, d_z, d_temperature, active, z, labels, views, samples, width, positives, temperature,
-                         normalize, reduction);
+        return in_double(loss, d_z, d_temperature, active, z, labels, weights, views, samples, width, positives,
+                         temperature, normalize, reduction);
 #endif
     return status;
 }

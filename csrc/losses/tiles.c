@@ -45,7 +45,7 @@ typedef struct pass {
     double *row_sums, *column_sums;   /* first pass */
     double *row_peaks, *column_peaks; /* first pass, spread: sums are relative to these */
     const double *row_logs, *column_logs;     /* second pass, spread */
-    const real *row_factors, *column_factors; /* second pass: 2^shift exp(-logs) */
+    const real *row_factors, *column_factors; /* second pass: 2^shift exp(-logs), weighted */
 } pass;
 
 /* A tile in work. */
@@ -443,14 +443,15 @@ static void sum_spread_tile(const pass *p, int64_t row_tile, int64_t column_tile
 }
 
 static void weigh_spread_tile(const pass *p, int64_t row_tile, int64_t column_tile, int worker) {
+    const nf_weights *weights = &p->tiles->weights;
     tile t = compute_tile(p->tiles, row_tile, column_tile, worker);
     for (int64_t i = 0; i < t.rows; i++)
         for (int64_t j = 0; j < t.columns; j++) {
             real *score = t.scores + i * t.stride + j;
             double s = (double)*score / p->tiles->temperature;
-            double weight = exp(s - p->row_logs[t.row + i]);
+            double weight = exp(s - p->row_logs[t.row + i]) * nf_relative_weight(weights, t.row + i);
             if (p->column_logs)
-                weight += exp(s - p->column_logs[t.column + j]);
+                weight += exp(s - p->column_logs[t.column + j]) * nf_relative_weight(weights, t.column + j);
             *score = s > -INFINITY ? (real)weight : 0;
         }
     add_to_rows(p->tiles, &t);
@@ -524,7 +525,7 @@ nf_status NF_REAL(nf_tiles_log_sums)(nf_tiles *tiles, double *row_logs, double *
     return tiles->spread ? sum_spread(tiles, row_logs, column_logs) : NF_OK;
 }
 
-/* 2^shift exp(-logs), and zeros up to a whole block. */
+/* 2^shift exp(-logs) times the relative weights, and zeros up to a whole block. */
 static void take_factors(const nf_tiles *tiles, real *factors, const double *logs, int64_t count) {
     enum { CHUNK = 64 };
     double shift = shift_of(tiles) * ln2, factor[CHUNK];
@@ -534,7 +535,7 @@ static void take_factors(const nf_tiles *tiles, real *factors, const double *log
             factor[i] = fmin(shift - logs[first + i], largest_power);
         nf_kernel->exp_f64(factor, factor, (size_t)chunk);
         for (int64_t i = 0; i < chunk; i++)
-            factors[first + i] = (real)factor[i];
+            factors[first + i] = (real)(factor[i] * nf_relative_weight(&tiles->weights, first + i));
     }
     for (int64_t i = count; i < NF_REAL(nf_rows_room)(count); i++)
         factors[i] = 0;

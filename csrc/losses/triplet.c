@@ -97,6 +97,7 @@ static void weigh(void *context, int64_t i, const real *distances, real *slopes,
     case NF_MINE_HARD: hardest_triplet(p, i, distances, slopes, scratch); break;
     case NF_MINE_SEMI_HARD: semi_hard_triplets(p, i, distances, slopes, scratch); break;
     }
+    NF_REAL(nf_distances_apply_weight)(&p->distances, i, slopes);
 }
 
 static nf_status run(problem *p, double *loss, real *d_z, bool nonzero, nf_reduction reduction) {
@@ -111,13 +112,14 @@ static nf_status run(problem *p, double *loss, real *d_z, bool nonzero, nf_reduc
     return NF_REAL(nf_distances_gradient)(d, d_z, scale);
 }
 
-nf_status NF_REAL(nf_triplet)(double *loss, real *d_z, const real *z, const int64_t *labels, int64_t count,
-                              int64_t width, double margin, nf_mining mining, bool squared, bool soft, bool nonzero,
-                              bool normalize, nf_reduction reduction) {
+nf_status NF_REAL(nf_triplet)(double *loss, real *d_z, const real *z, const int64_t *labels, const double *weights,
+                              int64_t count, int64_t width, double margin, nf_mining mining, bool squared, bool soft,
+                              bool nonzero, bool normalize, nf_reduction reduction) {
     if (!(margin >= 0 && margin <= 1e30))
         return nf_fail(NF_BAD_VALUE, "margin must be >= 0 and at most 1e30, got %g", margin);
     problem p = {.mining = mining, .soft = soft, .margin = margin};
-    nf_status status = NF_REAL(nf_distances_open)(&p.distances, z, labels, count, width, 3, squared, normalize);
+    nf_status status =
+        NF_REAL(nf_distances_open)(&p.distances, z, labels, weights, count, width, 3, squared, normalize);
     if (status == NF_OK && !p.distances.need_double) {
         p.values = p.distances.statistics;
         p.valid = p.values + count;
@@ -130,8 +132,8 @@ nf_status NF_REAL(nf_triplet)(double *loss, real *d_z, const real *z, const int6
     if (status == NF_OK && need_double) {
         nf_wide wide = {.from = {z}, .to = {d_z}, .size = {count * width}};
         NF_TRY(nf_wide_open(&wide));
-        return nf_wide_close(&wide, nf_triplet_f64(loss, wide.d[0], wide.x[0], labels, count, width, margin, mining,
-                                                   squared, soft, nonzero, normalize, reduction));
+        return nf_wide_close(&wide, nf_triplet_f64(loss, wide.d[0], wide.x[0], labels, weights, count, width, margin,
+                                                   mining, squared, soft, nonzero, normalize, reduction));
     }
 #else
     (void)need_double;

@@ -8,7 +8,8 @@ enum { ANCHOR, POSITIVE, NEGATIVE, KINDS };
 
 typedef struct problem {
     nf_rows rows[KINDS];
-    double margin, scale;
+    nf_weights weights; /* of the triplets */
+    double margin, divisor;
     bool squared, soft, swap;
     real *d_rows[KINDS];
     real *scratch;  /* (workers, width) */
@@ -42,9 +43,10 @@ static void triplet_task(void *context, int64_t i, int worker) {
     nf_difference_gradient(u, source, negative, i, far, p->squared, -slope);
     nf_kernel->NF_REAL(row_scale)(d_negative, u, -1, 1, width);
     nf_kernel->NF_REAL(row_add_scaled)(source == anchor ? d_anchor : d_positive, u, 1, width);
-    NF_REAL(nf_rows_gradient)(anchor, i, d_anchor, d_anchor, p->scale);
-    NF_REAL(nf_rows_gradient)(positive, i, d_positive, d_positive, p->scale);
-    NF_REAL(nf_rows_gradient)(negative, i, d_negative, d_negative, p->scale);
+    double scale = nf_weight(&p->weights, i) / p->divisor;
+    NF_REAL(nf_rows_gradient)(anchor, i, d_anchor, d_anchor, scale);
+    NF_REAL(nf_rows_gradient)(positive, i, d_positive, d_positive, scale);
+    NF_REAL(nf_rows_gradient)(negative, i, d_negative, d_negative, scale);
 }
 
 static nf_status run(problem *p, double *loss, const real *const x[KINDS], int64_t samples, int64_t width,
@@ -59,18 +61,18 @@ static nf_status run(problem *p, double *loss, const real *const x[KINDS], int64
     NF_TRY(nf_alloc(&memory, (size_t)samples * sizeof(double) + (size_t)(workers * width) * sizeof(real)));
     p->values = memory;
     p->scratch = (real *)(p->values + samples);
-    p->scale = 1 / nf_reduction_divisor(reduction, samples);
+    p->divisor = nf_reduction_divisor(reduction, samples);
     nf_status status = nf_parallel_groups(triplet_task, p, samples, NF_REAL(nf_rows_per_task)(width), workers);
     if (status == NF_OK)
-        nf_reduce(loss, p->values, samples, reduction);
+        nf_reduce(loss, p->values, &p->weights, samples, reduction);
     nf_free(memory);
     return status;
 }
 
 nf_status NF_REAL(nf_triplet_margin)(double *loss, real *d_anchor, real *d_positive, real *d_negative,
-                                     const real *anchor, const real *positive, const real *negative, int64_t samples,
-                                     int64_t width, double margin, bool squared, bool soft, bool swap, bool normalize,
-                                     nf_reduction reduction) {
+                                     const real *anchor, const real *positive, const real *negative,
+                                     const double *weights, int64_t samples, int64_t width, double margin, bool squared,
+                                     bool soft, bool swap, bool normalize, nf_reduction reduction) {
     if (samples < 1 || width < 1)
         return nf_fail(NF_BAD_VALUE, "anchor must have at least one row and one column, got shape (%lld, %lld)",
                        (long long)samples, (long long)width);
@@ -78,6 +80,7 @@ nf_status NF_REAL(nf_triplet_margin)(double *loss, real *d_anchor, real *d_posit
         return nf_fail(NF_BAD_VALUE, "margin must be >= 0 and at most 1e30, got %g", margin);
     problem p = {
         .margin = margin, .squared = squared, .soft = soft, .swap = swap, .d_rows = {d_anchor, d_positive, d_negative}};
+    NF_TRY(nf_weights_open(&p.weights, weights, samples));
     const real *const x[KINDS] = {anchor, positive, negative};
     nf_status status = run(&p, loss, x, samples, width, normalize, reduction);
     for (int kind = 0; kind < KINDS; kind++)

@@ -33,11 +33,13 @@ class Network:
     def backward(self, d_y: ArrayLike, input_gradient: bool, accumulate: bool) -> NDArray[np.float32] | None: ...
     def memory_bytes(self, n: int, h: int, w: int, training: bool, groups: int, /) -> int: ...
 
-# losses; the value of each is float64 (1,), or (anchors,) with reduction 2
+# losses; the value of each is float64 (1,), or (anchors,) with reduction 2; weights have the shape of the first array
+# without its last axis
 def info_nce(
     query: ArrayLike,
     key: ArrayLike,
     negatives: ArrayLike | None,
+    weights: ArrayLike | None,
     temperature: float,
     symmetric: bool,
     normalize: bool,
@@ -50,6 +52,7 @@ def nce(
     negatives: ArrayLike,
     key_offsets: ArrayLike | None,
     negative_offsets: ArrayLike | None,
+    weights: ArrayLike | None,
     temperature: float,
     normalize: bool,
     reduction: int,
@@ -60,6 +63,7 @@ def npid(
     bank: ArrayLike,
     indices: ArrayLike,
     negatives: ArrayLike,
+    weights: ArrayLike | None,
     log_offset: float,
     temperature: float,
     normalize: bool,
@@ -67,26 +71,42 @@ def npid(
     /,
 ) -> tuple[NDArray[np.float64], NDArray, float]: ...
 def nt_xent(
-    z: ArrayLike, temperature: float, normalize: bool, reduction: int, /
+    z: ArrayLike, weights: ArrayLike | None, temperature: float, normalize: bool, reduction: int, /
 ) -> tuple[NDArray[np.float64], NDArray, float]: ...
 def dcl(
-    z: ArrayLike, temperature: float, sigma: float, normalize: bool, reduction: int, /
+    z: ArrayLike, weights: ArrayLike | None, temperature: float, sigma: float, normalize: bool, reduction: int, /
 ) -> tuple[NDArray[np.float64], NDArray, float]: ...
 def debiased_nt_xent(
-    z: ArrayLike, temperature: float, tau_plus: float, beta: float, reduction: int, /
+    z: ArrayLike, weights: ArrayLike | None, temperature: float, tau_plus: float, beta: float, reduction: int, /
 ) -> tuple[NDArray[np.float64], NDArray, float]: ...
 def sup_con(
-    z: ArrayLike, labels: ArrayLike, inside: bool, temperature: float, normalize: bool, reduction: int, /
+    z: ArrayLike,
+    labels: ArrayLike,
+    weights: ArrayLike | None,
+    inside: bool,
+    temperature: float,
+    normalize: bool,
+    reduction: int,
+    /,
 ) -> tuple[tuple[NDArray[np.float64], NDArray, float], int]: ...
 
 # margin losses
 def pair(
-    a: ArrayLike, b: ArrayLike, same: ArrayLike, form: int, margin: float, normalize: bool, reduction: int, /
+    a: ArrayLike,
+    b: ArrayLike,
+    same: ArrayLike,
+    weights: ArrayLike | None,
+    form: int,
+    margin: float,
+    normalize: bool,
+    reduction: int,
+    /,
 ) -> tuple[NDArray, NDArray, NDArray]: ...
 def triplet_margin(
     anchor: ArrayLike,
     positive: ArrayLike,
     negative: ArrayLike,
+    weights: ArrayLike | None,
     margin: float,
     squared: bool,
     soft: bool,
@@ -98,6 +118,7 @@ def triplet_margin(
 def contrastive(
     z: ArrayLike,
     labels: ArrayLike,
+    weights: ArrayLike | None,
     pos_margin: float,
     neg_margin: float,
     normalize: bool,
@@ -107,6 +128,7 @@ def contrastive(
 def triplet(
     z: ArrayLike,
     labels: ArrayLike,
+    weights: ArrayLike | None,
     margin: float,
     mining: int,
     squared: bool,
@@ -117,7 +139,14 @@ def triplet(
     /,
 ) -> tuple[NDArray, NDArray]: ...
 def lifted_structure(
-    z: ArrayLike, labels: ArrayLike, margin: float, nonzero: bool, normalize: bool, reduction: int, /
+    z: ArrayLike,
+    labels: ArrayLike,
+    weights: ArrayLike | None,
+    margin: float,
+    nonzero: bool,
+    normalize: bool,
+    reduction: int,
+    /,
 ) -> tuple[NDArray, NDArray]: ...
 
 # Scores are 0 dot, 1 cosine, 2 bilinear, 3 distance; objectives 0 sigmoid, 1 Jensen-Shannon, 2 NWJ, 3
@@ -130,6 +159,7 @@ def critic_loss(
     x: ArrayLike,
     y: ArrayLike,
     w: ArrayLike | None,
+    weights: ArrayLike | None,
     objective: int,
     score: int,
     scale: float,
@@ -137,7 +167,9 @@ def critic_loss(
     reduction: int,
     /,
 ) -> tuple[NDArray[np.float64], NDArray, NDArray, NDArray | None, float, float]: ...
-def critic_matrix_loss(scores: ArrayLike, objective: int, reduction: int, /) -> tuple[NDArray[np.float64], NDArray]: ...
+def critic_matrix_loss(
+    scores: ArrayLike, weights: ArrayLike | None, objective: int, reduction: int, /
+) -> tuple[NDArray[np.float64], NDArray]: ...
 def align_uniform(
     x: ArrayLike,
     y: ArrayLike,

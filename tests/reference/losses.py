@@ -19,12 +19,15 @@ def log_sum_exp(scores, axis=-1):
         return (highest + np.log(np.exp(scores - highest).sum(axis=axis, keepdims=True))).squeeze(axis)
 
 
-def reduced(values, reduction):
-    """The mean or sum of the anchors' values, or these."""
+def reduced(values, reduction, weights=None):
+    """The mean or sum of the anchors' values times their weights, or these."""
+    values = values if weights is None else np.multiply(values, weights)
     return {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](values)
 
 
-def info_nce(query, key, temperature=0.1, *, negatives=None, symmetric=False, normalize=True, reduction="mean"):
+def info_nce(
+    query, key, temperature=0.1, *, negatives=None, symmetric=False, normalize=True, reduction="mean", weights=None
+):
     """The value of InfoNCE."""
     prepare = normalized if normalize else lambda x: np.asarray(x, dtype=np.float64)
     query, key = prepare(query), prepare(key)
@@ -32,16 +35,16 @@ def info_nce(query, key, temperature=0.1, *, negatives=None, symmetric=False, no
     if negatives is None:
         scores = query @ key.T / temperature
         values = log_sum_exp(scores, 1) - positive
-        return reduced((values + log_sum_exp(scores, 0) - positive) / 2 if symmetric else values, reduction)
+        return reduced((values + log_sum_exp(scores, 0) - positive) / 2 if symmetric else values, reduction, weights)
     negatives = prepare(negatives)
     if negatives.ndim == 2:
         scores = query @ negatives.T / temperature
     else:
         scores = np.einsum("nd,nkd->nk", query, negatives) / temperature
-    return reduced(log_sum_exp(np.concatenate([positive[:, None], scores], axis=1), 1) - positive, reduction)
+    return reduced(log_sum_exp(np.concatenate([positive[:, None], scores], axis=1), 1) - positive, reduction, weights)
 
 
-def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean"):
+def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean", weights=None):
     """The value of NT-Xent."""
     views, samples, width = np.shape(z)
     z = (normalized(z) if normalize else np.asarray(z, dtype=np.float64)).reshape(-1, width)
@@ -50,7 +53,7 @@ def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean"):
     positive = (sample[:, None] == sample) & ~np.eye(len(z), dtype=bool)
     np.fill_diagonal(scores, -np.inf)
     log_p = scores - log_sum_exp(scores, 1)[:, None]
-    return reduced(-np.where(positive, log_p, 0).sum(axis=1).reshape(views, samples) / (views - 1), reduction)
+    return reduced(-np.where(positive, log_p, 0).sum(axis=1).reshape(views, samples) / (views - 1), reduction, weights)
 
 
 def slopes(scores, positive):
@@ -76,16 +79,17 @@ def normalized_backward(x, d_z):
     return np.where(norm > 0, d_x, 0)
 
 
-def info_nce_gradients(query, key, temperature=0.1, *, negatives=None, symmetric=False, normalize=True):
+def info_nce_gradients(query, key, temperature=0.1, *, negatives=None, symmetric=False, normalize=True, weights=None):
     """(d_query, d_key[, d_negatives], d_temperature) by the formulas."""
     prepare = normalized if normalize else lambda x: np.asarray(x, dtype=np.float64)
     q, k, n = prepare(query), prepare(key), len(query)
+    shares = (np.ones(n) if weights is None else weights)[:, None] / n
     if negatives is None:
         scores = q @ k.T / temperature
         positive = np.eye(n, dtype=bool)
-        g = slopes(scores, positive) / n
+        g = slopes(scores, positive) * shares
         if symmetric:
-            g = (g + slopes(scores.T, positive).T / n) / 2
+            g = (g + (slopes(scores.T, positive) * shares).T) / 2
         gradients, d_temperature = (g @ k, g.T @ q), -(g * scores).sum() / temperature
         inputs = (query, key)
     else:
@@ -93,7 +97,7 @@ def info_nce_gradients(query, key, temperature=0.1, *, negatives=None, symmetric
         positive = (q * k).sum(axis=1, keepdims=True)
         others = q @ m.T if m.ndim == 2 else np.einsum("nd,nkd->nk", q, m)
         scores = np.concatenate([positive, others], axis=1) / temperature
-        g = slopes(scores, np.broadcast_to(np.arange(scores.shape[1]) == 0, scores.shape)) / n
+        g = slopes(scores, np.broadcast_to(np.arange(scores.shape[1]) == 0, scores.shape)) * shares
         d_temperature = -(g * scores).sum() / temperature
         p, w = g[:, :1], g[:, 1:]
         d_q = p * k + (w @ m if m.ndim == 2 else np.einsum("nk,nkd->nd", w, m))
@@ -105,7 +109,7 @@ def info_nce_gradients(query, key, temperature=0.1, *, negatives=None, symmetric
     return (*gradients, d_temperature)
 
 
-def nt_xent_gradients(z, temperature=0.5, *, normalize=True):
+def nt_xent_gradients(z, temperature=0.5, *, normalize=True, weights=None):
     """(d_z, d_temperature) by the formulas."""
     _, samples, width = np.shape(z)
     x = np.asarray(z, dtype=np.float64).reshape(-1, width)
@@ -115,6 +119,7 @@ def nt_xent_gradients(z, temperature=0.5, *, normalize=True):
     positive = (sample[:, None] == sample) & ~np.eye(len(u), dtype=bool)
     masked = np.where(np.eye(len(u), dtype=bool), -np.inf, scores)
     g = slopes(masked, positive) / len(u)
+    g *= 1 if weights is None else np.reshape(weights, (-1, 1))
     d_u = (g + g.T) @ u / temperature
     d_x = normalized_backward(x, d_u) if normalize else d_u
     return d_x.reshape(np.shape(z)), -(g * scores).sum() / temperature
@@ -127,7 +132,7 @@ def sup_con_masks(z, labels):
     return rows, (labels[:, None] == labels) & ~np.eye(len(rows), dtype=bool)
 
 
-def sup_con(z, labels, temperature=0.1, *, positives="out", normalize=True, reduction="mean"):
+def sup_con(z, labels, temperature=0.1, *, positives="out", normalize=True, reduction="mean", weights=None):
     """The value of SupCon."""
     rows, positive = sup_con_masks(z, labels)
     active = positive.any(axis=1)
@@ -144,10 +149,13 @@ def sup_con(z, labels, temperature=0.1, *, positives="out", normalize=True, redu
         values[active] = -np.where(positive, log_p, 0).sum(axis=1) / count
     else:
         values[active] = np.log(count) - log_sum_exp(np.where(positive, log_p, -np.inf), 1)
-    return values.reshape(np.shape(z)[:-1]) if reduction == "none" else reduced(values[active], reduction)
+    values = values.reshape(np.shape(z)[:-1])
+    if reduction == "none":
+        return reduced(values, reduction, weights)
+    return reduced(values, "sum", weights) / (active.sum() if reduction == "mean" else 1)
 
 
-def sup_con_gradients(z, labels, temperature=0.1, *, positives="out", normalize=True):
+def sup_con_gradients(z, labels, temperature=0.1, *, positives="out", normalize=True, weights=None):
     """(d_z, d_temperature) by the formulas."""
     rows, positive = sup_con_masks(z, labels)
     active = positive.any(axis=1)
@@ -165,33 +173,33 @@ def sup_con_gradients(z, labels, temperature=0.1, *, positives="out", normalize=
         lost = np.where(positive[active], 0, np.exp(log_p)).sum(axis=1, keepdims=True)
         share = np.exp(among - log_sum_exp(among, 1)[:, None])
         g[active] = np.where(positive[active], -lost * share, np.exp(log_p))
-    g /= active.sum()
+    g *= (1 if weights is None else np.reshape(weights, (-1, 1))) / active.sum()
     d_u = (g + g.T) @ u / temperature
     d_x = normalized_backward(rows, d_u) if normalize else d_u
     return d_x.reshape(np.shape(z)), -(g * scores).sum() / temperature
 
 
-def dcl_weights(z, sigma, *, normalize=True):
-    """The weights of DCLW."""
+def dcl_pulls(z, sigma, *, normalize=True):
+    """The constant pulls of the positives of DCLW."""
     a, b = normalized(z) if normalize else np.asarray(z, dtype=np.float64)
     scores = (a * b).sum(axis=1) / sigma
     return 2 - len(a) * np.exp(scores - log_sum_exp(scores))
 
 
-def dcl(z, temperature=0.1, *, weights=None, normalize=True, reduction="mean"):
-    """The value of DCL, and of DCLW with its weights (N)."""
+def dcl(z, temperature=0.1, *, pulls=None, normalize=True, reduction="mean", weights=None):
+    """The value of DCL, and of DCLW with its pulls (N)."""
     views, samples, width = np.shape(z)
     u = (normalized(z) if normalize else np.asarray(z, dtype=np.float64)).reshape(-1, width)
     scores = u @ u.T / temperature
     sample = np.arange(len(u)) % samples
     same = sample[:, None] == sample
     positives = np.where(same, scores, 0).sum(axis=1) - np.diagonal(scores)
-    weights = 1 if weights is None else np.tile(weights, views)
-    values = log_sum_exp(np.where(same, -np.inf, scores), 1) - weights * positives / (views - 1)
-    return reduced(values.reshape(views, samples), reduction)
+    pulls = 1 if pulls is None else np.tile(pulls, views)
+    values = log_sum_exp(np.where(same, -np.inf, scores), 1) - pulls * positives / (views - 1)
+    return reduced(values.reshape(views, samples), reduction, weights)
 
 
-def dcl_gradients(z, temperature=0.1, *, weights=None, normalize=True):
+def dcl_gradients(z, temperature=0.1, *, pulls=None, normalize=True):
     """(d_z, d_temperature) by the formulas."""
     views, samples, width = np.shape(z)
     x = np.asarray(z, dtype=np.float64).reshape(-1, width)
@@ -199,16 +207,16 @@ def dcl_gradients(z, temperature=0.1, *, weights=None, normalize=True):
     scores = u @ u.T / temperature
     sample = np.arange(len(u)) % samples
     same = sample[:, None] == sample
-    weights = np.tile(np.ones(samples) if weights is None else weights, views)[:, None]
+    pulls = np.tile(np.ones(samples) if pulls is None else pulls, views)[:, None]
     masked = np.where(same, -np.inf, scores)
-    g = np.where(same, -weights / (views - 1), np.exp(masked - log_sum_exp(masked, 1)[:, None])) / len(u)
+    g = np.where(same, -pulls / (views - 1), np.exp(masked - log_sum_exp(masked, 1)[:, None])) / len(u)
     np.fill_diagonal(g, 0)
     d_u = (g + g.T) @ u / temperature
     d_x = normalized_backward(x, d_u) if normalize else d_u
     return d_x.reshape(np.shape(z)), -(g * scores).sum() / temperature
 
 
-def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="mean"):
+def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="mean", weights=None):
     """The value of debiased NT-Xent with hard negatives."""
     _, samples, width = np.shape(z)
     u = normalized(z).reshape(-1, width)
@@ -222,13 +230,13 @@ def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="m
     ratio = count * np.exp(log_ratio.astype(np.longdouble))  # which float64 may not hold
     floor = count * np.exp((-1 / np.float64(temperature) - positive).astype(np.longdouble))
     ratio = np.maximum((ratio - count * tau_plus) / (1 - tau_plus), floor)
-    return reduced(np.log1p(ratio).astype(np.float64).reshape(2, samples), reduction)
+    return reduced(np.log1p(ratio).astype(np.float64).reshape(2, samples), reduction, weights)
 
 
-def n_pair(query, key, *, l2=0.002, reduction="mean"):
+def n_pair(query, key, *, l2=0.002, reduction="mean", weights=None):
     """The value of the N-pair loss."""
     penalty = l2 / 4 * (np.square(query).sum(axis=1) + np.square(key).sum(axis=1))
-    return reduced(info_nce(query, key, 1.0, normalize=False, reduction="none") + penalty, reduction)
+    return reduced(info_nce(query, key, 1.0, normalize=False, reduction="none") + penalty, reduction, weights)
 
 
 def central_differences(function, x, step=1e-5):

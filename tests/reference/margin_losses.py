@@ -17,13 +17,14 @@ def h(excess, soft=False):
     return np.logaddexp(0, excess) if soft else np.maximum(0, excess)
 
 
-def reduced(values, reduction, count):
+def reduced(values, reduction, count, weights=None):
+    values = values if weights is None else np.multiply(values, weights)
     if reduction == "none":
         return values
     return values.sum() / (1 if reduction == "sum" else max(count, 1))
 
 
-def pair(a, b, same, *, form="hadsell", margin=1.0, bound=None, normalize=True, reduction="mean"):
+def pair(a, b, same, *, form="hadsell", margin=1.0, bound=None, normalize=True, reduction="mean", weights=None):
     """The value of the pair losses."""
     a, b, same = prepared(a, normalize), prepared(b, normalize), np.asarray(same, dtype=bool)
     if form == "hadsell":
@@ -32,18 +33,18 @@ def pair(a, b, same, *, form="hadsell", margin=1.0, bound=None, normalize=True, 
     else:
         e, q = np.abs(a - b).sum(axis=1), bound or 2 * np.sqrt(a.shape[1])
         values = np.where(same, 2 / q * e**2, 2 * q * np.exp(-2.77 * e / q))
-    return reduced(values, reduction, len(values))
+    return reduced(values, reduction, len(values), weights)
 
 
-def contrastive(z, labels, *, pos_margin=0.0, neg_margin=1.0, normalize=True, reduction="mean"):
+def contrastive(z, labels, *, pos_margin=0.0, neg_margin=1.0, normalize=True, reduction="mean", weights=None):
     """The value of the contrastive loss."""
     z, labels = prepared(z, normalize), np.asarray(labels)
     d, same = distances(z), labels[:, None] == labels
     positives = np.where(same & ~np.eye(len(z), dtype=bool), np.maximum(0, d - pos_margin), 0)
     negatives = np.where(same, 0, np.maximum(0, neg_margin - d))
     if reduction == "mean":
-        return sum(x.sum() / max(np.count_nonzero(x), 1) for x in (positives, negatives))
-    return reduced((positives + negatives).sum(axis=1), reduction, 1)
+        positives, negatives = (x / max(np.count_nonzero(x), 1) for x in (positives, negatives))
+    return reduced((positives + negatives).sum(axis=1), reduction, 1, weights)
 
 
 def mined(labels, d, mining):
@@ -86,12 +87,13 @@ def triplet(
     nonzero=False,
     normalize=True,
     reduction="mean",
+    weights=None,
 ):
     """The value of the triplet loss of a batch."""
     anchors, excess = triplets(z, labels, margin, mining, squared, normalize)
     terms = h(excess, soft)
     values = np.bincount(anchors, weights=terms, minlength=len(z))
-    return reduced(values, reduction, np.count_nonzero(terms) if nonzero else len(terms))
+    return reduced(values, reduction, np.count_nonzero(terms) if nonzero else len(terms), weights)
 
 
 def triplet_margin(
@@ -105,6 +107,7 @@ def triplet_margin(
     swap=False,
     normalize=True,
     reduction="mean",
+    weights=None,
 ):
     """The value of the triplet loss of triplets that are given."""
     a, p, n = (prepared(x, normalize) for x in (anchor, positive, negative))
@@ -114,10 +117,10 @@ def triplet_margin(
 
     far = np.minimum(distance(a, n), distance(p, n)) if swap else distance(a, n)
     values = h(distance(a, p) - far + margin, soft)
-    return reduced(values, reduction, len(values))
+    return reduced(values, reduction, len(values), weights)
 
 
-def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, reduction="mean"):
+def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, reduction="mean", weights=None):
     """The value of the lifted structured loss."""
     z, labels = prepared(z, normalize), np.asarray(labels)
     d, values, terms = distances(z), np.zeros(len(z)), []
@@ -128,4 +131,4 @@ def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, re
                 both = np.concatenate([margin - d[i, others], margin - d[j, others]])
                 terms.append(np.maximum(0, log_sum_exp(both) + d[i, j]) ** 2 / 2)
                 values[[i, j]] += terms[-1] / 2
-    return reduced(values, reduction, np.count_nonzero(terms) if nonzero else len(terms))
+    return reduced(values, reduction, np.count_nonzero(terms) if nonzero else len(terms), weights)

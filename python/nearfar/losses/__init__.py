@@ -5,6 +5,16 @@ the inputs. The margin losses are means over pairs or triplets of distances inst
 scores or distances is stored: memory grows with the input, not with its square. Results have the same bits for any
 number of threads.
 
+Most losses are made of values L_i, one for each anchor, pair or triplet: ``reduction="none"`` returns these. `weights`,
+in the same shape, are factors w_i of them: loss and gradients are then those of w_i L_i in place of L_i. Their mean is
+divided by the same number as without weights, as ``(weights * values).mean()`` is; for a weighted average, which is
+divided by the sum of the weights, divide these by their mean first. A weight of 0 leaves an anchor's value out, but its
+row stays among the negatives of the others. Weights may be of either sign, so that they give the gradient of any
+function f of the values, in two calls:
+
+    values, _ = nf.nt_xent(z, reduction="none")
+    _, d_z = nf.nt_xent(z, reduction="sum", weights=v)  # v: the derivatives of f at these values
+
 Other packages scale the same loss differently. The following gives their values; their gradients are those of the call
 with the same factor. ``z`` (V, N, D) holds V views of N samples, ``query`` and ``key`` (N, D) two views, ``queue``
 (K, D) negatives, ``labels`` (N,) classes; margin losses take ``z`` (N, D). ``T`` is the temperature, for which the

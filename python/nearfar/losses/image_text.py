@@ -22,7 +22,7 @@ def _scale_of(logit_scale):
     return math.exp(logit_scale)
 
 
-def clip(image, text, logit_scale=CLIP_LOGIT_SCALE, *, normalize=True, reduction="mean"):
+def clip(image, text, logit_scale=CLIP_LOGIT_SCALE, *, normalize=True, reduction="mean", weights=None):
     r"""The loss of CLIP: symmetric InfoNCE with a scale that is learned.
 
     .. math:: L = \frac{1}{2N} \sum_i \left( -\log \frac{\exp(S_{ii})}{\sum_j \exp(S_{ij})}
@@ -42,6 +42,9 @@ def clip(image, text, logit_scale=CLIP_LOGIT_SCALE, *, normalize=True, reduction
     reduction : "mean", "sum" or "none"
         Mean over the pairs, their sum, or an array (N,) of their values, each the mean of both directions. Gradients
         are those of the mean, else those of the sum.
+    weights : array_like, (N,), optional
+        One factor for the value of each pair, of either sign, at most 1e30 in size; by default 1. It holds for both
+        directions. "mean" still divides by N, not by the sum of the weights.
 
     Returns
     -------
@@ -80,6 +83,7 @@ def clip(image, text, logit_scale=CLIP_LOGIT_SCALE, *, normalize=True, reduction
         symmetric=True,
         normalize=normalize,
         reduction=reduction,
+        weights=weights,
         temperature_gradient=True,
     )
     return loss, (d_image, d_text, -temperature * d_temperature)
@@ -93,6 +97,7 @@ def sigmoid_loss(
     *,
     normalize=True,
     reduction="mean",
+    weights=None,
 ):
     r"""The loss of SigLIP: each of the N x N pairs is a logistic regression of its own, with the label 1 or -1.
 
@@ -114,6 +119,9 @@ def sigmoid_loss(
     reduction : "mean", "sum" or "none"
         Mean over the images; the sum, N times as much; or an array (N,) of each image's sum over the texts. Gradients
         are those of the mean, else those of the sum.
+    weights : array_like, (N,), optional
+        One factor for the value of each image, of either sign, at most 1e30 in size; by default 1. It is that of the
+        image with all texts. "mean" still divides by N, not by the sum of the weights.
 
     Returns
     -------
@@ -127,8 +135,8 @@ def sigmoid_loss(
     Raises
     ------
     ValueError
-        If shapes differ, there is no row or no column, a number is NaN or infinite, an option is not as said, or
-        products of rows times the factor reach 1e300.
+        If shapes differ, there is no row or no column, a number is NaN or infinite, `weights` exceed 1e30 in size, an
+        option is not as said, or products of rows times the factor reach 1e300.
     TypeError
         If an input is not an array of real numbers.
 
@@ -156,6 +164,7 @@ def sigmoid_loss(
         image,
         text,
         None,
+        weights,
         SIGMOID,
         score_of("cosine" if normalize else "dot"),
         scale,

@@ -18,6 +18,7 @@ def info_nce(
     symmetric=False,
     normalize=True,
     reduction="mean",
+    weights=None,
     temperature_gradient=False,
 ):
     r"""InfoNCE: tell the positive key of each query from negatives.
@@ -45,6 +46,9 @@ def info_nce(
     reduction : "mean", "sum" or "none"
         The mean or the sum over the queries, or the value of each (with `symmetric` the mean of a pair's two).
         Gradients are those of the mean; with "sum" and "none" they are those of the sum.
+    weights : array_like, (N,), optional
+        One factor for the value of each query, of either sign, at most 1e30 in size; by default 1. With `symmetric` it
+        is that of a pair, in both directions. "mean" still divides by N, not by the sum of the weights.
     temperature_gradient : bool
         Append the derivative of the loss with respect to `temperature`, a float, to the gradients.
 
@@ -59,9 +63,9 @@ def info_nce(
     Raises
     ------
     ValueError
-        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `temperature` is not above 0,
-        `reduction` is something else, products of rows over `temperature` reach 1e300, or `symmetric` is combined with
-        `negatives`.
+        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        `temperature` is not above 0, `reduction` is something else, products of rows over `temperature` reach 1e300, or
+        `symmetric` is combined with `negatives`.
     TypeError
         If an input is not an array of real numbers.
 
@@ -98,14 +102,14 @@ def info_nce(
     if symmetric and negatives is not None:
         raise ValueError("symmetric=True needs in-batch negatives: negatives must be None")
     values, d_query, d_key, d_negatives, d_temperature = _core.info_nce(
-        query, key, negatives, temperature, symmetric, normalize, reduction_of(reduction)
+        query, key, negatives, weights, temperature, symmetric, normalize, reduction_of(reduction)
     )
     loss = reduced(values, reduction, d_query)
     gradients = (d_query, d_key) if negatives is None else (d_query, d_key, d_negatives)
     return loss, gradients + (d_temperature,) if temperature_gradient else gradients
 
 
-def n_pair(query, key, *, l2=0.002, reduction="mean"):
+def n_pair(query, key, *, l2=0.002, reduction="mean", weights=None):
     r"""The N-pair loss: InfoNCE of plain products, with a penalty on long embeddings in place of normalisation.
 
     .. math:: L = \frac{1}{N} \sum_i -\log \frac{\exp(q_i \cdot k_i)}{\sum_j \exp(q_i \cdot k_j)}
@@ -120,6 +124,9 @@ def n_pair(query, key, *, l2=0.002, reduction="mean"):
     reduction : "mean", "sum" or "none"
         The mean or the sum over the queries, or the value of each, with the penalty of its pair. Gradients are those of
         the mean; with "sum" and "none" they are those of the sum.
+    weights : array_like, (N,), optional
+        One factor for the value of each query, of either sign, at most 1e30 in size; by default 1. The penalty of a
+        pair has it, too. "mean" still divides by N, not by the sum of the weights.
 
     Returns
     -------
@@ -131,8 +138,8 @@ def n_pair(query, key, *, l2=0.002, reduction="mean"):
     Raises
     ------
     ValueError
-        If shapes differ, there is no row or no column, a number is NaN or infinite, `l2` is negative or not finite,
-        `reduction` is something else, or products or squares of rows reach 1e300.
+        If shapes differ, there is no row or no column, a number is NaN or infinite, `weights` exceed 1e30 in size, `l2`
+        is negative or not finite, `reduction` is something else, or products or squares of rows reach 1e300.
     TypeError
         If an input is not an array of real numbers.
 
@@ -150,7 +157,8 @@ def n_pair(query, key, *, l2=0.002, reduction="mean"):
     l2 = number(l2, "l2")
     if not (l2 >= 0 and math.isfinite(l2)):
         raise ValueError(f"l2 must be finite and >= 0, got {l2}")
-    loss, gradients = info_nce(query, key, 1.0, normalize=False, reduction=reduction)
+    loss, gradients = info_nce(query, key, 1.0, normalize=False, reduction=reduction, weights=weights)
+    factors = np.ones(len(gradients[0])) if weights is None else np.asarray(weights, dtype=np.float64)
     for name, x, d_x in zip(("query", "key"), (query, key), gradients, strict=True):
         x = np.asarray(x, dtype=np.float64)
         with np.errstate(over="ignore"):
@@ -159,9 +167,7 @@ def n_pair(query, key, *, l2=0.002, reduction="mean"):
         if not total < 1e300:
             raise ValueError(f"the sum of {name}'s squares must stay below 1e300, got {total:g}")
         count = len(x) if reduction == "mean" else 1
-        if reduction == "none":
-            loss += (l2 / 4 * squares).astype(loss.dtype)
-        else:
-            loss += l2 / (4 * count) * total
-        d_x += (l2 / (2 * count) * x).astype(d_x.dtype)
+        penalties = l2 / 4 * factors * squares
+        loss += penalties.astype(loss.dtype) if reduction == "none" else float(penalties.sum()) / count
+        d_x += (l2 / (2 * count) * factors[:, None] * x).astype(d_x.dtype)
     return loss, gradients

@@ -24,7 +24,7 @@ def _anchors(labels):
     return int(counts[counts > 1].sum()) if len(counts) > 1 else 0
 
 
-def pair(a, b, same, *, form="hadsell", margin=1.0, bound=None, normalize=True, reduction="mean"):
+def pair(a, b, same, *, form="hadsell", margin=1.0, bound=None, normalize=True, reduction="mean", weights=None):
     r"""The pair losses: draw pairs of the same kind together, push others apart.
 
     .. math:: L_{Hadsell} &= \frac{1}{N} \sum_i \frac{1}{2}
@@ -53,6 +53,9 @@ def pair(a, b, same, *, form="hadsell", margin=1.0, bound=None, normalize=True, 
         A row of zeros stays one, and its gradient is zero.
     reduction : "mean", "sum" or "none"
         Of the N pairs; with "none" the loss is an array of their values, and gradients are those of the sum.
+    weights : array_like, (N,), optional
+        One factor for the value of each pair, of either sign, at most 1e30 in size; by default 1. "mean" still divides
+        by N, not by the sum of the weights.
 
     Returns
     -------
@@ -64,9 +67,9 @@ def pair(a, b, same, *, form="hadsell", margin=1.0, bound=None, normalize=True, 
     Raises
     ------
     ValueError
-        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `same` is anything but 0 and 1,
-        `margin` or `bound` is not above 0 or exceeds 1e30, `form` or `reduction` is something else, `bound` is missing,
-        or a row is longer than 1e37 (float32) or 1e150.
+        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        `same` is anything but 0 and 1, `margin` or `bound` is not above 0 or exceeds 1e30, `form` or `reduction` is
+        something else, `bound` is missing, or a row is longer than 1e37 (float32) or 1e150.
     TypeError
         If `a` or `b` is not an array of real numbers, or `same` not one of integers.
 
@@ -96,11 +99,11 @@ def pair(a, b, same, *, form="hadsell", margin=1.0, bound=None, normalize=True, 
         margin = 2 * np.sqrt(max(np.shape(a)[-1:] or (1,))) if bound is None else bound
     elif bound is not None:
         raise ValueError("bound must be None unless form='chopra'")
-    values, d_a, d_b = _core.pair(a, b, same, code, margin, normalize, reduction_of(reduction))
+    values, d_a, d_b = _core.pair(a, b, same, weights, code, margin, normalize, reduction_of(reduction))
     return reduced(values, reduction, d_a), (d_a, d_b)
 
 
-def contrastive(z, labels, *, pos_margin=0.0, neg_margin=1.0, normalize=True, reduction="mean"):
+def contrastive(z, labels, *, pos_margin=0.0, neg_margin=1.0, normalize=True, reduction="mean", weights=None):
     r"""The contrastive loss of all pairs of a batch, by label, with plain distances.
 
     .. math:: L = \frac{1}{n_+} \sum_{y_i = y_j, i \ne j} \max(0, D_{ij} - m_+)
@@ -123,6 +126,9 @@ def contrastive(z, labels, *, pos_margin=0.0, neg_margin=1.0, normalize=True, re
     reduction : "mean", "sum" or "none"
         "mean" as above; "sum" without the two denominators, each pair counted as i, j and as j, i; "none": an array of
         what each row i has in that sum, with the gradients of "sum".
+    weights : array_like, (N,), optional
+        One factor for what each row has in the sum, of either sign, at most 1e30 in size; by default 1. "mean" still
+        divides by n₊ and n₋.
 
     Returns
     -------
@@ -134,8 +140,8 @@ def contrastive(z, labels, *, pos_margin=0.0, neg_margin=1.0, normalize=True, re
     Raises
     ------
     ValueError
-        If shapes do not fit, there is no row or no column, a number is NaN or infinite, a margin is not in 0..1e30,
-        `reduction` is something else, or squares of rows reach 1e300.
+        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        a margin is not in 0..1e30, `reduction` is something else, or squares of rows reach 1e300.
     TypeError
         If `z` is not an array of real numbers, or `labels` not one of integers.
 
@@ -157,7 +163,7 @@ def contrastive(z, labels, *, pos_margin=0.0, neg_margin=1.0, normalize=True, re
     >>> round(loss, 4), d_z.shape
     (2.0, (4, 4))
     """
-    values, d_z = _core.contrastive(z, labels, pos_margin, neg_margin, normalize, reduction_of(reduction))
+    values, d_z = _core.contrastive(z, labels, weights, pos_margin, neg_margin, normalize, reduction_of(reduction))
     return reduced(values, reduction, d_z), d_z
 
 
@@ -172,6 +178,7 @@ def triplet(
     nonzero=False,
     normalize=True,
     reduction="mean",
+    weights=None,
     count_anchors=False,
 ):
     r"""The triplet loss of a batch: an anchor's positive is to be nearer than a negative, by a margin.
@@ -207,6 +214,9 @@ def triplet(
     reduction : "mean", "sum" or "none"
         Of the triplets; "none" gives an array of the sums over each anchor's triplets, 0 if it has none, with the
         gradients of "sum". With "hard" these are the single triplets.
+    weights : array_like, (N,), optional
+        One factor for all triplets of an anchor, of either sign, at most 1e30 in size; by default 1. The mean still
+        divides by the number of triplets.
     count_anchors : bool
         Append the number of anchors that have a triplet to what is returned.
 
@@ -222,8 +232,8 @@ def triplet(
     Raises
     ------
     ValueError
-        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `margin` is not in 0..1e30,
-        `mining` or `reduction` is something else, or squares of rows reach 1e300.
+        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        `margin` is not in 0..1e30, `mining` or `reduction` is something else, or squares of rows reach 1e300.
     TypeError
         If `z` is not an array of real numbers, or `labels` not one of integers.
 
@@ -262,7 +272,9 @@ def triplet(
     (0.2, (8, 4))
     """
     mode = _choice("mining", mining, _MINING)
-    values, d_z = _core.triplet(z, labels, margin, mode, squared, soft, nonzero, normalize, reduction_of(reduction))
+    values, d_z = _core.triplet(
+        z, labels, weights, margin, mode, squared, soft, nonzero, normalize, reduction_of(reduction)
+    )
     loss = reduced(values, reduction, d_z)
     return (loss, d_z, _anchors(labels)) if count_anchors else (loss, d_z)
 
@@ -278,6 +290,7 @@ def triplet_margin(
     swap=False,
     normalize=True,
     reduction="mean",
+    weights=None,
 ):
     r"""The triplet loss of triplets of your own.
 
@@ -293,6 +306,9 @@ def triplet_margin(
         Take the distance of the negative from the anchor or from the positive, whichever is smaller.
     reduction : "mean", "sum" or "none"
         Of the N triplets; with "none" the loss is an array of their values, and gradients are those of the sum.
+    weights : array_like, (N,), optional
+        One factor for the value of each triplet, of either sign, at most 1e30 in size; by default 1. "mean" still
+        divides by N, not by the sum of the weights.
 
     Returns
     -------
@@ -304,8 +320,8 @@ def triplet_margin(
     Raises
     ------
     ValueError
-        If shapes differ, there is no row or no column, a number is NaN or infinite, `margin` is not in 0..1e30,
-        `reduction` is something else, or a row is longer than 1e37 (float32) or 1e150.
+        If shapes differ, there is no row or no column, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        `margin` is not in 0..1e30, `reduction` is something else, or a row is longer than 1e37 (float32) or 1e150.
     TypeError
         If an input is not an array of real numbers.
 
@@ -329,12 +345,14 @@ def triplet_margin(
     (2.2, (4, 4))
     """
     values, *gradients = _core.triplet_margin(
-        anchor, positive, negative, margin, squared, soft, swap, normalize, reduction_of(reduction)
+        anchor, positive, negative, weights, margin, squared, soft, swap, normalize, reduction_of(reduction)
     )
     return reduced(values, reduction, gradients[0]), tuple(gradients)
 
 
-def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, reduction="mean", count_anchors=False):
+def lifted_structure(
+    z, labels, margin=1.0, *, nonzero=False, normalize=True, reduction="mean", weights=None, count_anchors=False
+):
     r"""The lifted structured loss: each positive pair against all negatives of both its rows.
 
     .. math:: L &= \frac{1}{|P|} \sum_{(i, j) \in P} \frac{1}{2} \max(0, J_{ij})^2 \\
@@ -359,6 +377,9 @@ def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, re
     reduction : "mean", "sum" or "none"
         Of the pairs P; "none" gives an array with half of each pair's value at either of its rows, and the gradients of
         "sum".
+    weights : array_like, (N,), optional
+        One factor for the value of each row, of either sign, at most 1e30 in size; by default 1: a pair has the mean of
+        its two. "mean" still divides by the number of pairs.
     count_anchors : bool
         Append the number of rows that have a pair and a negative to what is returned.
 
@@ -374,8 +395,8 @@ def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, re
     Raises
     ------
     ValueError
-        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `margin` is not in -1e30..1e30,
-        `reduction` is something else, or squares of rows reach 1e300.
+        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        `margin` is not in -1e30..1e30, `reduction` is something else, or squares of rows reach 1e300.
     TypeError
         If `z` is not an array of real numbers, or `labels` not one of integers.
 
@@ -396,6 +417,6 @@ def lifted_structure(z, labels, margin=1.0, *, nonzero=False, normalize=True, re
     >>> bool(np.isclose(loss, (np.log(4) + 1) ** 2 / 2)), d_z.shape
     (True, (4, 3))
     """
-    values, d_z = _core.lifted_structure(z, labels, margin, nonzero, normalize, reduction_of(reduction))
+    values, d_z = _core.lifted_structure(z, labels, weights, margin, nonzero, normalize, reduction_of(reduction))
     loss = reduced(values, reduction, d_z)
     return (loss, d_z, _anchors(labels)) if count_anchors else (loss, d_z)

@@ -83,6 +83,7 @@ def npid(
     temperature=0.07,
     normalize=True,
     reduction="mean",
+    weights=None,
     temperature_gradient=False,
 ):
     r"""NPID, non-parametric instance discrimination: NCE of each sample against rows of a memory bank.
@@ -115,6 +116,9 @@ def npid(
     reduction : "mean", "sum" or "none"
         Mean over the queries, their sum, or an array (N,) of their values. Gradients are those of the mean, else those
         of the sum.
+    weights : array_like, (N,), optional
+        One factor for the value of each query, of either sign, at most 1e30 in size; by default 1. "mean" still divides
+        by N, not by the sum of the weights.
     temperature_gradient : bool
         Return ``(d_query, d_temperature)`` in place of `d_query`; `partition` counts as a constant.
 
@@ -129,7 +133,8 @@ def npid(
     Raises
     ------
     ValueError
-        If shapes do not fit, an index is out of range, a number is NaN or infinite, or an option is not as said.
+        If shapes do not fit, an index is out of range, a number is NaN or infinite, `weights` exceed 1e30 in size, or
+        an option is not as said.
     TypeError
         If an input is not an array of real numbers, or of integers.
 
@@ -157,7 +162,7 @@ def npid(
         raise ValueError(f"partition must be finite and > 0, got {partition}")
     log_offset = math.log(partition) + math.log(negatives.shape[1]) - math.log(max(len(bank), 1))
     values, d_query, d_temperature = _core.npid(
-        query, bank, indices, negatives, log_offset, temperature, normalize, reduction_of(reduction)
+        query, bank, indices, negatives, weights, log_offset, temperature, normalize, reduction_of(reduction)
     )
     loss = reduced(values, reduction, d_query)
     return loss, (d_query, d_temperature) if temperature_gradient else d_query

@@ -31,22 +31,24 @@ def _check_temperature(temperature):
         raise ValueError(f"temperature must be finite and > 0, got {temperature}")
 
 
-def _critic(objective, x, y, score, w, temperature, reduction, temperature_gradient):
+def _critic(objective, x, y, score, w, temperature, reduction, weights, temperature_gradient):
     number = reduction_of(reduction)
     if y is None:
         _check_of_matrix(score, w, temperature, temperature_gradient)
-        values, d_scores = _core.critic_matrix_loss(x, objective, number)
+        values, d_scores = _core.critic_matrix_loss(x, weights, objective, number)
         return reduced(values, reduction, d_scores), d_scores
     kind = score_of(score)
     _check_temperature(temperature)
-    values, d_x, d_y, d_w, d_log_scale, _ = _core.critic_loss(x, y, w, objective, kind, 1 / temperature, 0.0, number)
+    values, d_x, d_y, d_w, d_log_scale, _ = _core.critic_loss(
+        x, y, w, weights, objective, kind, 1 / temperature, 0.0, number
+    )
     gradients = (d_x, d_y) if w is None else (d_x, d_y, d_w)
     if temperature_gradient:
         gradients += (-d_log_scale / temperature,)
     return reduced(values, reduction, d_x), gradients
 
 
-def jsd(x, y=None, *, score="dot", w=None, temperature=1.0, reduction="mean", temperature_gradient=False):
+def jsd(x, y=None, *, score="dot", w=None, temperature=1.0, reduction="mean", weights=None, temperature_gradient=False):
     r"""The Jensen-Shannon objective of mutual information: logistic regression of joint pairs against all others.
 
     .. math:: L = \frac{1}{N} \sum_i \log(1 + e^{-T_{ii}})
@@ -73,6 +75,9 @@ def jsd(x, y=None, *, score="dot", w=None, temperature=1.0, reduction="mean", te
         Mean over the samples i; their sum, N times as much; or an array (N,) of
         :math:`\log(1 + e^{-T_{ii}}) + \frac{1}{N - 1} \sum_{j \ne i} \log(1 + e^{T_{ij}})`. Gradients are those of the
         mean, else those of the sum.
+    weights : array_like, (N,), optional
+        One factor for the value of each sample, of either sign, at most 1e30 in size; by default 1. It is that of row i
+        of the scores. "mean" still divides by N, not by the sum of the weights.
     temperature_gradient : bool
         Append the derivative of the loss with respect to `temperature`, a float, to the gradients.
 
@@ -88,8 +93,8 @@ def jsd(x, y=None, *, score="dot", w=None, temperature=1.0, reduction="mean", te
     Raises
     ------
     ValueError
-        If shapes do not fit, there are fewer than two samples, a number is NaN or infinite, an option is not as said,
-        or scores reach 1e300 (in a matrix 1e290).
+        If shapes do not fit, there are fewer than two samples, a number is NaN or infinite, `weights` exceed 1e30 in
+        size, an option is not as said, or scores reach 1e300 (in a matrix 1e290).
     TypeError
         If an input is not an array of real numbers.
 
@@ -114,7 +119,7 @@ def jsd(x, y=None, *, score="dot", w=None, temperature=1.0, reduction="mean", te
     >>> d_y.shape
     (50, 8)
     """
-    return _critic(JENSEN_SHANNON, x, y, score, w, temperature, reduction, temperature_gradient)
+    return _critic(JENSEN_SHANNON, x, y, score, w, temperature, reduction, weights, temperature_gradient)
 
 
 def donsker_varadhan(x, y=None, *, score="dot", w=None, temperature=1.0, temperature_gradient=False):
@@ -160,10 +165,10 @@ def donsker_varadhan(x, y=None, *, score="dot", w=None, temperature=1.0, tempera
     >>> round(loss, 12), bool(abs(d_scores.sum()) < 1e-12)
     (-5.0, True)
     """
-    return _critic(DONSKER_VARADHAN, x, y, score, w, temperature, "mean", temperature_gradient)
+    return _critic(DONSKER_VARADHAN, x, y, score, w, temperature, "mean", None, temperature_gradient)
 
 
-def nwj(x, y=None, *, score="dot", w=None, temperature=1.0, reduction="mean", temperature_gradient=False):
+def nwj(x, y=None, *, score="dot", w=None, temperature=1.0, reduction="mean", weights=None, temperature_gradient=False):
     r"""Minus the bound on mutual information of Nguyen, Wainwright and Jordan, also called f-GAN's or MINE-f.
 
     .. math:: L = -\frac{1}{N} \sum_i T_{ii} + \frac{1}{N (N - 1)} \sum_{i \ne j} e^{T_{ij} - 1}
@@ -173,7 +178,7 @@ def nwj(x, y=None, *, score="dot", w=None, temperature=1.0, reduction="mean", te
 
     Parameters
     ----------
-    x, y, score, w, temperature, temperature_gradient
+    x, y, score, w, temperature, weights, temperature_gradient
         As for `jsd`.
     reduction : "mean", "sum" or "none"
         Mean over the samples i; their sum; or an array (N,) of
@@ -210,7 +215,7 @@ def nwj(x, y=None, *, score="dot", w=None, temperature=1.0, reduction="mean", te
     >>> round(loss, 12), d_scores[0, 0]
     (0.0, np.float64(-0.25))
     """
-    return _critic(NWJ, x, y, score, w, temperature, reduction, temperature_gradient)
+    return _critic(NWJ, x, y, score, w, temperature, reduction, weights, temperature_gradient)
 
 
 def info_nce_bound(x, y=None, *, score="dot", w=None, temperature=1.0):

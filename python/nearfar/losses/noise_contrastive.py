@@ -17,6 +17,7 @@ def nce(
     log_noise=None,
     normalize=False,
     reduction="mean",
+    weights=None,
     temperature_gradient=False,
 ):
     r"""Binary NCE, or negative sampling: is this pair from the data or from the noise?
@@ -45,6 +46,9 @@ def nce(
     reduction : "mean", "sum" or "none"
         Mean over the queries, their sum, or an array (N,) of their values. Gradients are those of the mean, else those
         of the sum.
+    weights : array_like, (N,), optional
+        One factor for the value of each query, of either sign, at most 1e30 in size; by default 1. "mean" still divides
+        by N, not by the sum of the weights.
     temperature_gradient : bool
         Append the derivative of the loss with respect to `temperature`, a float, to the gradients.
 
@@ -59,8 +63,8 @@ def nce(
     Raises
     ------
     ValueError
-        If shapes do not fit, there is no row or no column, a number is NaN or infinite, an option is not as said, or
-        products of rows over `temperature` reach 1e300.
+        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        an option is not as said, or products of rows over `temperature` reach 1e300.
     TypeError
         If an input is not an array of real numbers.
 
@@ -87,7 +91,7 @@ def nce(
     """
     key_offsets, negative_offsets = (None, None) if log_noise is None else _offsets(log_noise, negatives)
     values, *gradients, d_temperature = _core.nce(
-        query, key, negatives, key_offsets, negative_offsets, temperature, normalize, reduction_of(reduction)
+        query, key, negatives, key_offsets, negative_offsets, weights, temperature, normalize, reduction_of(reduction)
     )
     loss = reduced(values, reduction, gradients[0])
     return loss, (*gradients, d_temperature) if temperature_gradient else tuple(gradients)

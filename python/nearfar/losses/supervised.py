@@ -12,6 +12,7 @@ def sup_con(
     positives="out",
     normalize=True,
     reduction="mean",
+    weights=None,
     temperature_gradient=False,
     count_anchors=False,
 ):
@@ -43,6 +44,9 @@ def sup_con(
     reduction : "mean", "sum" or "none"
         The mean or the sum over the anchors that have a positive, or the value of each anchor. Gradients are those of
         the mean; with "sum" and "none" they are those of the sum.
+    weights : array_like, (N,) or (V, N), optional
+        One factor for the value of each anchor, of either sign, at most 1e30 in size; by default 1. Those of anchors
+        without a positive do not matter. "mean" still divides by |I|, not by the sum of the weights.
     temperature_gradient : bool
         Return ``(d_z, d_temperature)`` in place of `d_z`: the derivative of the loss with respect to `temperature`, a
         float, as well.
@@ -61,8 +65,9 @@ def sup_con(
     Raises
     ------
     ValueError
-        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `temperature` is not above 0,
-        `positives` or `reduction` is something else, or products of rows over `temperature` reach 1e300.
+        If shapes do not fit, there is no row or no column, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        `temperature` is not above 0, `positives` or `reduction` is something else, or products of rows over
+        `temperature` reach 1e300.
     TypeError
         If `z` is not an array of real numbers, or `labels` not one of integers.
 
@@ -94,7 +99,7 @@ def sup_con(
     if positives not in ("out", "in"):
         raise ValueError(f"positives must be 'out' or 'in', got {positives!r}")
     (values, d_z, d_temperature), anchors = _core.sup_con(
-        z, labels, positives == "in", temperature, normalize, reduction_of(reduction)
+        z, labels, weights, positives == "in", temperature, normalize, reduction_of(reduction)
     )
     loss = reduced(values, reduction, d_z, d_z.shape[:-1])
     gradients = (d_z, d_temperature) if temperature_gradient else d_z

@@ -6,7 +6,7 @@ from nearfar import _core
 from nearfar.losses.reductions import reduced, reduction_of
 
 
-def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean", temperature_gradient=False):
+def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean", weights=None, temperature_gradient=False):
     r"""NT-Xent, the loss of SimCLR: tell the other views of a sample from all views of all other samples.
 
     .. math:: L = \frac{1}{VN} \sum_i \frac{1}{V - 1} \sum_{p \in P(i)}
@@ -28,6 +28,9 @@ def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean", temperature
     reduction : "mean", "sum" or "none"
         The mean or the sum over the anchors, or the value of each. Gradients are those of the mean; with "sum" and
         "none" they are those of the sum.
+    weights : array_like, (V, N), optional
+        One factor for the value of each anchor, of either sign, at most 1e30 in size; by default 1. "mean" still
+        divides by V N, not by the sum of the weights.
     temperature_gradient : bool
         Return ``(d_z, d_temperature)`` in place of `d_z`: the derivative of the loss with respect to `temperature`, a
         float, as well.
@@ -42,8 +45,8 @@ def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean", temperature
     Raises
     ------
     ValueError
-        If `z` is not (V, N, D) with V >= 2 and N, D >= 1, a number is NaN or infinite, `temperature` is not above 0,
-        `reduction` is something else, or products of rows over `temperature` reach 1e300.
+        If `z` is not (V, N, D) with V >= 2 and N, D >= 1, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        `temperature` is not above 0, `reduction` is something else, or products of rows over `temperature` reach 1e300.
     TypeError
         If `z` is not an array of real numbers.
 
@@ -67,12 +70,12 @@ def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean", temperature
     >>> bool(np.isclose(loss, np.log(15))), d_z.shape
     (True, (2, 8, 4))
     """
-    values, d_z, d_temperature = _core.nt_xent(z, temperature, normalize, reduction_of(reduction))
+    values, d_z, d_temperature = _core.nt_xent(z, weights, temperature, normalize, reduction_of(reduction))
     loss = reduced(values, reduction, d_z, d_z.shape[:2])
     return loss, (d_z, d_temperature) if temperature_gradient else d_z
 
 
-def dcl(z, temperature=0.1, *, normalize=True, reduction="mean", temperature_gradient=False):
+def dcl(z, temperature=0.1, *, normalize=True, reduction="mean", weights=None, temperature_gradient=False):
     r"""DCL, the decoupled contrastive loss: NT-Xent without the positives in the denominator.
 
     .. math:: L = \frac{1}{VN} \sum_i \left( \log \sum_{n \notin P(i), n \ne i} \exp(z_i \cdot z_n / \tau)
@@ -93,6 +96,9 @@ def dcl(z, temperature=0.1, *, normalize=True, reduction="mean", temperature_gra
     reduction : "mean", "sum" or "none"
         The mean or the sum over the anchors, or the value of each. Gradients are those of the mean; with "sum" and
         "none" they are those of the sum.
+    weights : array_like, (V, N), optional
+        One factor for the value of each anchor, of either sign, at most 1e30 in size; by default 1. "mean" still
+        divides by V N, not by the sum of the weights.
     temperature_gradient : bool
         Return ``(d_z, d_temperature)`` in place of `d_z`: the derivative of the loss with respect to `temperature`, a
         float, as well.
@@ -107,8 +113,8 @@ def dcl(z, temperature=0.1, *, normalize=True, reduction="mean", temperature_gra
     Raises
     ------
     ValueError
-        If `z` is not (V, N, D) with V, N >= 2 and D >= 1, a number is NaN or infinite, `temperature` is not above 0,
-        `reduction` is something else, or products of rows over `temperature` reach 1e300.
+        If `z` is not (V, N, D) with V, N >= 2 and D >= 1, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        `temperature` is not above 0, `reduction` is something else, or products of rows over `temperature` reach 1e300.
     TypeError
         If `z` is not an array of real numbers.
 
@@ -124,19 +130,19 @@ def dcl(z, temperature=0.1, *, normalize=True, reduction="mean", temperature_gra
     >>> bool(np.isclose(loss, np.log(14))), d_z.shape
     (True, (2, 8, 4))
     """
-    values, d_z, d_temperature = _core.dcl(z, temperature, math.inf, normalize, reduction_of(reduction))
+    values, d_z, d_temperature = _core.dcl(z, weights, temperature, math.inf, normalize, reduction_of(reduction))
     loss = reduced(values, reduction, d_z, d_z.shape[:2])
     return loss, (d_z, d_temperature) if temperature_gradient else d_z
 
 
-def dclw(z, temperature=0.1, *, sigma=0.5, normalize=True, reduction="mean", temperature_gradient=False):
+def dclw(z, temperature=0.1, *, sigma=0.5, normalize=True, reduction="mean", weights=None, temperature_gradient=False):
     r"""DCLW: `dcl` with weighted positives, less for pairs that are close already.
 
     .. math:: L &= \frac{1}{2N} \sum_i \left( \log \sum_{n \notin P(i), n \ne i} \exp(z_i \cdot z_n / \tau)
-              - w_i \, z_i \cdot z_{p(i)} / \tau \right) \\
-              w_i &= 2 - N \frac{\exp(z_i \cdot z_{p(i)} / \sigma)}{\sum_k \exp(z_k \cdot z_{p(k)} / \sigma)}
+              - c_i \, z_i \cdot z_{p(i)} / \tau \right) \\
+              c_i &= 2 - N \frac{\exp(z_i \cdot z_{p(i)} / \sigma)}{\sum_k \exp(z_k \cdot z_{p(k)} / \sigma)}
 
-    k runs over the N pairs, so that the mean weight is 1. Weights are constants for the gradients.
+    k runs over the N pairs, so that the mean of the c is 1. They are constants for the gradients.
 
     Parameters
     ----------
@@ -152,6 +158,9 @@ def dclw(z, temperature=0.1, *, sigma=0.5, normalize=True, reduction="mean", tem
     reduction : "mean", "sum" or "none"
         The mean or the sum over the anchors, or the value of each. Gradients are those of the mean; with "sum" and
         "none" they are those of the sum.
+    weights : array_like, (2, N), optional
+        One factor for the value of each anchor, of either sign, at most 1e30 in size; by default 1. "mean" still
+        divides by 2 N, not by the sum of the weights.
     temperature_gradient : bool
         Return ``(d_z, d_temperature)`` in place of `d_z`: the derivative of the loss with respect to `temperature`, a
         float, as well.
@@ -166,8 +175,8 @@ def dclw(z, temperature=0.1, *, sigma=0.5, normalize=True, reduction="mean", tem
     Raises
     ------
     ValueError
-        If `z` is not (2, N, D) with N >= 2 and D >= 1, a number is NaN or infinite, `temperature` or `sigma` is not
-        above 0, or products of rows over one of them reach 1e300.
+        If `z` is not (2, N, D) with N >= 2 and D >= 1, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        `temperature` or `sigma` is not above 0, or products of rows over one of them reach 1e300.
     TypeError
         If `z` is not an array of real numbers.
 
@@ -183,12 +192,14 @@ def dclw(z, temperature=0.1, *, sigma=0.5, normalize=True, reduction="mean", tem
     >>> bool(np.isclose(loss, np.log(14))), d_z.shape
     (True, (2, 8, 4))
     """
-    values, d_z, d_temperature = _core.dcl(z, temperature, sigma, normalize, reduction_of(reduction))
+    values, d_z, d_temperature = _core.dcl(z, weights, temperature, sigma, normalize, reduction_of(reduction))
     loss = reduced(values, reduction, d_z, d_z.shape[:2])
     return loss, (d_z, d_temperature) if temperature_gradient else d_z
 
 
-def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="mean", temperature_gradient=False):
+def debiased_nt_xent(
+    z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="mean", weights=None, temperature_gradient=False
+):
     r"""NT-Xent that allows for negatives of the anchor's own class, and may weight hard negatives up.
 
     .. math:: L &= \frac{1}{2N} \sum_i -\log \frac{\exp(s_{ip})}{\exp(s_{ip}) + G_i}, \qquad
@@ -214,6 +225,9 @@ def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="m
     reduction : "mean", "sum" or "none"
         The mean or the sum over the anchors, or the value of each. Gradients are those of the mean; with "sum" and
         "none" they are those of the sum.
+    weights : array_like, (2, N), optional
+        One factor for the value of each anchor, of either sign, at most 1e30 in size; by default 1. "mean" still
+        divides by 2 N, not by the sum of the weights.
     temperature_gradient : bool
         Return ``(d_z, d_temperature)`` in place of `d_z`: the derivative of the loss with respect to `temperature`, a
         float, as well.
@@ -228,8 +242,9 @@ def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="m
     Raises
     ------
     ValueError
-        If `z` is not (2, N, D) with N >= 2 and D >= 1, a number is NaN or infinite, `temperature` is not above 0, a
-        parameter is out of its range, or products of rows over ``temperature / (1 + beta)`` reach 1e300.
+        If `z` is not (2, N, D) with N >= 2 and D >= 1, a number is NaN or infinite, `weights` exceed 1e30 in size,
+        `temperature` is not above 0, a parameter is out of its range, or products of rows over
+        ``temperature / (1 + beta)`` reach 1e300.
     TypeError
         If `z` is not an array of real numbers.
 
@@ -251,6 +266,8 @@ def debiased_nt_xent(z, temperature=0.5, *, tau_plus=0.1, beta=0.0, reduction="m
     >>> bool(np.isclose(loss, np.log(15))), d_z.shape
     (True, (2, 8, 4))
     """
-    values, d_z, d_temperature = _core.debiased_nt_xent(z, temperature, tau_plus, beta, reduction_of(reduction))
+    values, d_z, d_temperature = _core.debiased_nt_xent(
+        z, weights, temperature, tau_plus, beta, reduction_of(reduction)
+    )
     loss = reduced(values, reduction, d_z, d_z.shape[:2])
     return loss, (d_z, d_temperature) if temperature_gradient else d_z
