@@ -10,6 +10,8 @@ What all modules share:
   then is float32, too, and the gradients what the inputs are.
 - `temperature` is a number, or a tensor with one element, which gets its gradient if it requires one. A
   `torch.nn.Parameter` becomes a parameter of the module: it can be trained, and is part of its `state_dict`.
+- `reduction` is "mean", "sum" or "none". With "none" the loss is the values of the anchors, and any function of these
+  has its gradient: where that is anything but a mean or a sum, at the price of one more call of the loss.
 - Gradients cannot be differentiated again; trying to is a RuntimeError.
 - In `torch.compile` the losses run between the compiled parts.
 """
@@ -48,15 +50,15 @@ _TYPES = (torch.float32, torch.float64, *_HALF)
 
 
 class _Gradient(torch.autograd.Function):
-    """``d_loss * gradient``, a function of `tensors` whose derivative nobody knows.
+    """``factor * gradient``, a function of `tensors` whose derivative nobody knows.
 
-    `torch.autograd.function.once_differentiable` would take the gradient for a constant if `d_loss` is one: a penalty
-    on it would silently have no effect.
+    `torch.autograd.function.once_differentiable` would take the gradient for a constant if that of the loss is one: a
+    penalty on it would silently have no effect.
     """
 
     @staticmethod
-    def forward(ctx, d_loss, gradient, *tensors):
-        return d_loss * gradient
+    def forward(ctx, factor, gradient, *tensors):
+        return factor * gradient
 
     @staticmethod
     def backward(ctx, d_gradient):
@@ -64,33 +66,48 @@ class _Gradient(torch.autograd.Function):
 
 
 class _Loss(torch.autograd.Function):
-    """The loss of `tensors`; `function` takes their arrays and gives the loss and its gradient for each of them."""
+    """The loss of `tensors`; `function` takes their arrays, and weights of the loss's values as `weights`, and gives
+    the loss and its gradient for each of them: of many values that of their sum."""
 
     @staticmethod
     def forward(ctx, function, *tensors):
-        loss, gradients = function(*(tensor.numpy(force=True) for tensor in tensors))
-        gradients = (
-            torch.as_tensor(gradient, dtype=tensor.dtype).reshape(tensor.shape)
-            for gradient, tensor in zip(gradients, tensors, strict=True)
-        )
+        loss, gradients = _run(function, tensors)
+        ctx.function = function
         ctx.save_for_backward(*gradients, *tensors)
         return torch.as_tensor(loss, dtype=tensors[0].dtype)
 
     @staticmethod
     def backward(ctx, d_loss):
-        if d_loss.ndim:  # of many values; there is only the gradient of their sum
-            if (d_loss != d_loss[0]).any():
-                raise RuntimeError(
-                    "with reduction='none' the gradient of the mean or sum of the values is all there is"
-                )
-            d_loss = d_loss[0]
         count = len(ctx.saved_tensors) // 2
         gradients, tensors = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        d_values = d_loss.detach()
+        factor = d_values.flatten()[0]
+        if (d_values != factor).any():
+            factor, gradients = _weighted_gradients(ctx.function, d_values, tensors)
         needed = ctx.needs_input_grad[1:]
         return None, *(
-            _Gradient.apply(d_loss, gradient, *tensors) if need else None
+            _Gradient.apply(factor, gradient, d_loss, *tensors) if need else None
             for gradient, need in zip(gradients, needed, strict=True)
         )
+
+
+def _run(function: Callable, tensors: Sequence[Tensor], **weights: np.ndarray) -> tuple[Any, list[Tensor]]:
+    """The loss, and its gradients as tensors like `tensors`."""
+    loss, gradients = function(*(tensor.numpy(force=True) for tensor in tensors), **weights)
+    return loss, [
+        torch.as_tensor(gradient, dtype=tensor.dtype).reshape(tensor.shape)
+        for gradient, tensor in zip(gradients, tensors, strict=True)
+    ]
+
+
+def _weighted_gradients(function: Callable, d_values: Tensor, tensors: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
+    """The gradients of what has the gradient `d_values` with respect to the values of the loss, but for a factor."""
+    largest = d_values.abs().max().item()
+    if not math.isfinite(largest):
+        return math.nan, [torch.ones_like(tensor) for tensor in tensors]
+    factor = 2.0 ** (math.frexp(largest)[1] - 1)  # divides without an error, and gives weights of any range
+    _, gradients = _run(function, tensors, weights=d_values.double().numpy(force=True) / factor)
+    return factor, gradients
 
 
 def _prepare(tensor: Any, name: str) -> Tensor:
@@ -174,8 +191,10 @@ def _options(module: torch.nn.Module, main: str) -> list[str]:
 class _LossModule(torch.nn.Module):
     """A loss with a temperature, and how it shows: options that have their default are left out."""
 
-    def __init__(self, temperature: float | Tensor, normalize: bool):
+    def __init__(self, temperature: float | Tensor, normalize: bool, reduction: str):
         super().__init__()
+        reduction_of(reduction)
+        self.reduction = reduction
         self.temperature = _check_number(temperature, "temperature")
         _check_positive(temperature.item() if isinstance(temperature, Tensor) else self.temperature, "temperature")
         self.normalize = bool(normalize)
@@ -187,12 +206,14 @@ class _LossModule(torch.nn.Module):
             _prepare(view, name)
             _check_same_shape(view, name, views[0], "out0")
 
-        def function(*arrays):
+        def function(*arrays, weights=None):
             *stacked, temperature = arrays
             loss, (d_z, d_temperature) = loss_function(
                 np.stack(stacked),
                 temperature=temperature.item(),
                 normalize=self.normalize,
+                reduction=self.reduction,
+                weights=weights,
                 temperature_gradient=True,
                 **options,
             )
@@ -221,6 +242,8 @@ class NTXentLoss(_LossModule):
         Only False: negatives come from this process alone.
     normalize : bool
         Scale embeddings to length 1 first, so that products are cosines.
+    reduction : {"mean", "sum", "none"}
+        Mean or sum over the embeddings of all views, or the value of each.
 
     Raises
     ------
@@ -242,6 +265,11 @@ class NTXentLoss(_LossModule):
     >>> loss.backward()
     >>> round(loss.item(), 4), out0.grad.shape
     (0.5944, torch.Size([4, 4]))
+
+    The hardest half of the samples alone:
+
+    >>> values = NTXentLoss(temperature=0.5, reduction="none")(out0, out1).mean(dim=0)  # of both views
+    >>> values.topk(2).values.mean().backward()
     """
 
     def __init__(
@@ -251,8 +279,9 @@ class NTXentLoss(_LossModule):
         gather_distributed: bool = False,
         *,
         normalize: bool = True,
+        reduction: str = "mean",
     ):
-        super().__init__(temperature, normalize)
+        super().__init__(temperature, normalize, reduction)
         if memory_bank_size != 0:
             raise ValueError(
                 f"memory_bank_size must be 0, got {memory_bank_size}: pass negatives of your own to InfoNCELoss"
@@ -260,7 +289,7 @@ class NTXentLoss(_LossModule):
         _check_one_process(gather_distributed)
 
     def forward(self, out0: Tensor, out1: Tensor, *more: Tensor) -> Tensor:
-        """The mean over all embeddings, in nats.
+        """The loss in nats, by `reduction`.
 
         Parameters
         ----------
@@ -269,7 +298,7 @@ class NTXentLoss(_LossModule):
 
         Returns
         -------
-        Tensor, 0-D
+        Tensor, 0-D, or (V, N) with reduction "none", a row for each of the V views
         """
         return self._of_views(losses.nt_xent, (out0, out1, *more))
 
@@ -285,8 +314,7 @@ class InfoNCELoss(_LossModule):
     temperature : float or tensor
         > 0. A tensor with one element gets its gradient if it requires one.
     reduction : {"mean", "sum", "none"}
-        Mean or sum over the queries, or the value of each. There is a gradient for the mean or sum of these values, but
-        not for other functions of them: that is a RuntimeError.
+        Mean or sum over the queries, or the value of each.
     negative_mode : {"unpaired", "paired"}
         Whether all queries share the negatives, (K, D), or each has its own, (N, K, D).
     symmetric : bool
@@ -328,11 +356,10 @@ class InfoNCELoss(_LossModule):
         symmetric: bool = False,
         normalize: bool = True,
     ):
-        super().__init__(temperature, normalize)
-        reduction_of(reduction)
+        super().__init__(temperature, normalize, reduction)
         if negative_mode not in ("unpaired", "paired"):
             raise ValueError(f"negative_mode must be 'unpaired' or 'paired', got {negative_mode!r}")
-        self.reduction, self.negative_mode, self.symmetric = reduction, negative_mode, bool(symmetric)
+        self.negative_mode, self.symmetric = negative_mode, bool(symmetric)
 
     def forward(self, query: Tensor, positive_key: Tensor, negative_keys: Tensor | None = None) -> Tensor:
         """The loss in nats, by `reduction`.
@@ -359,7 +386,7 @@ class InfoNCELoss(_LossModule):
                 raise ValueError("symmetric=True needs in-batch negatives: negative_keys must be None")
             self._check_negatives(negative_keys, query)
 
-        def function(query, key, *rest):
+        def function(query, key, *rest, weights=None):
             *negatives, temperature = rest
             return losses.info_nce(
                 query,
@@ -369,6 +396,7 @@ class InfoNCELoss(_LossModule):
                 symmetric=self.symmetric,
                 normalize=self.normalize,
                 reduction=self.reduction,
+                weights=weights,
                 temperature_gradient=True,
             )
 
@@ -403,6 +431,8 @@ class SupConLoss(_LossModule):
         Where the mean over the positives is taken: outside the logarithm, as lightly does, or inside.
     normalize : bool
         Scale embeddings to length 1 first, so that products are cosines.
+    reduction : {"mean", "sum", "none"}
+        Mean or sum over the embeddings of both views, or the value of each.
 
     Raises
     ------
@@ -433,15 +463,16 @@ class SupConLoss(_LossModule):
         *,
         positives: str = "out",
         normalize: bool = True,
+        reduction: str = "mean",
     ):
-        super().__init__(temperature, normalize)
+        super().__init__(temperature, normalize, reduction)
         _check_one_process(gather_distributed)
         if positives not in ("out", "in"):
             raise ValueError(f"positives must be 'out' or 'in', got {positives!r}")
         self.rescale, self.positives = bool(rescale), positives
 
     def forward(self, out0: Tensor, out1: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The mean over all embeddings, in nats, times the temperature with `rescale`.
+        """The loss in nats, by `reduction`, times the temperature with `rescale`.
 
         Parameters
         ----------
@@ -452,11 +483,11 @@ class SupConLoss(_LossModule):
 
         Returns
         -------
-        Tensor, 0-D
+        Tensor, 0-D, or (2, N) with reduction "none"
         """
         _check_same_shape(_prepare(out0, "out0"), "out0", out0, "out0")
         classes = _check_labels(labels, len(out0)) if labels is not None else torch.arange(len(out0))
-        options = {"labels": classes.numpy(), "positives": self.positives}
+        options = {"labels": classes.numpy().copy(), "positives": self.positives}
         loss = self._of_views(losses.sup_con, (out0, out1), **options)
         if not self.rescale:
             return loss
@@ -472,7 +503,7 @@ class DCLLoss(_LossModule):
 
     Parameters
     ----------
-    temperature, gather_distributed, normalize
+    temperature, gather_distributed, normalize, reduction
         As in `NTXentLoss`.
     weight_fn : None
         Only None: `DCLWLoss` has the weights of the paper.
@@ -497,14 +528,15 @@ class DCLLoss(_LossModule):
         gather_distributed: bool = False,
         *,
         normalize: bool = True,
+        reduction: str = "mean",
     ):
-        super().__init__(temperature, normalize)
+        super().__init__(temperature, normalize, reduction)
         if weight_fn is not None:
             raise ValueError(f"weight_fn must be None, got {weight_fn!r}: DCLWLoss has the weights of the paper")
         _check_one_process(gather_distributed)
 
     def forward(self, out0: Tensor, out1: Tensor, *more: Tensor) -> Tensor:
-        """The mean over all embeddings, in nats; arguments as in `NTXentLoss.forward`."""
+        """The loss in nats, by `reduction`; arguments as in `NTXentLoss.forward`."""
         return self._of_views(losses.dcl, (out0, out1, *more))
 
 
@@ -513,7 +545,7 @@ class DCLWLoss(_LossModule):
 
     Parameters
     ----------
-    temperature, gather_distributed, normalize
+    temperature, gather_distributed, normalize, reduction
         As in `NTXentLoss`.
     sigma : float
         > 0: the smaller, the more weights differ.
@@ -538,15 +570,16 @@ class DCLWLoss(_LossModule):
         gather_distributed: bool = False,
         *,
         normalize: bool = True,
+        reduction: str = "mean",
     ):
-        super().__init__(temperature, normalize)
+        super().__init__(temperature, normalize, reduction)
         self.sigma = float(sigma)
         if not self.sigma > 0:
             raise ValueError(f"sigma must be > 0, got {self.sigma:g}")
         _check_one_process(gather_distributed)
 
     def forward(self, out0: Tensor, out1: Tensor) -> Tensor:
-        """The mean over all embeddings, in nats; arguments as in `NTXentLoss.forward`, of two views."""
+        """The loss in nats, by `reduction`; arguments as in `NTXentLoss.forward`, of two views."""
         return self._of_views(losses.dclw, (out0, out1), sigma=self.sigma)
 
 
@@ -576,8 +609,7 @@ class TripletLoss(torch.nn.Module):
     normalize : bool
         Scale embeddings to length 1 first.
     reduction : {"mean", "sum", "none"}
-        Mean or sum over the triplets, or the sum of each anchor's. There is a gradient for the mean or sum of these
-        values, but not for other functions of them: that is a RuntimeError.
+        Mean or sum over the triplets, or the sum of each anchor's.
 
     Raises
     ------
@@ -641,9 +673,9 @@ class TripletLoss(torch.nn.Module):
         Tensor, 0-D, or (N,) with reduction "none"
         """
         _check_same_shape(_prepare(embeddings, "embeddings"), "embeddings", embeddings, "embeddings")
-        classes = _check_labels(labels, len(embeddings)).numpy()
+        classes = _check_labels(labels, len(embeddings)).numpy().copy()
 
-        def function(z):
+        def function(z, weights=None):
             loss, d_z = losses.triplet(
                 z,
                 classes,
@@ -654,6 +686,7 @@ class TripletLoss(torch.nn.Module):
                 nonzero=self.nonzero,
                 normalize=self.normalize,
                 reduction=self.reduction,
+                weights=weights,
             )
             return loss, (d_z,)
 
@@ -666,11 +699,12 @@ class TripletLoss(torch.nn.Module):
 class _ImageTextLoss(torch.nn.Module):
     """A loss of images and texts whose scale comes with each call."""
 
-    def __init__(self, world_size: int, normalize: bool):
+    def __init__(self, world_size: int, normalize: bool, reduction: str):
         super().__init__()
+        reduction_of(reduction)
         if world_size != 1:
             raise ValueError(f"world_size must be 1, got {world_size}: negatives come from this process alone")
-        self.normalize = bool(normalize)
+        self.normalize, self.reduction = bool(normalize), reduction
 
     def _of_pairs(self, function: Callable, image: Tensor, text: Tensor, *scalars: float | Tensor) -> Tensor:
         for name, tensor in ("image_features", image), ("text_features", text):
@@ -679,7 +713,7 @@ class _ImageTextLoss(torch.nn.Module):
         return _evaluate(function, *scalars, image_features=image, text_features=text)
 
     def extra_repr(self) -> str:
-        return "normalize=True" if self.normalize else ""
+        return ", ".join(_options(self, ""))
 
 
 class ClipLoss(_ImageTextLoss):
@@ -695,6 +729,8 @@ class ClipLoss(_ImageTextLoss):
         Only 1: negatives come from this process alone.
     normalize : bool
         Scale features to length 1 first. open_clip's models have done that already.
+    reduction : {"mean", "sum", "none"}
+        Mean or sum over the pairs, or the value of each, the mean of both directions.
 
     Raises
     ------
@@ -728,13 +764,14 @@ class ClipLoss(_ImageTextLoss):
         use_horovod: bool = False,
         *,
         normalize: bool = False,
+        reduction: str = "mean",
     ):
-        super().__init__(world_size, normalize)
+        super().__init__(world_size, normalize, reduction)
 
     def forward(
         self, image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor, output_dict: bool = False
     ) -> Tensor | dict[str, Tensor]:
-        """The mean over the pairs and both directions, in nats.
+        """The loss in nats, by `reduction`.
 
         Parameters
         ----------
@@ -747,14 +784,21 @@ class ClipLoss(_ImageTextLoss):
 
         Returns
         -------
-        Tensor, 0-D, or dict
+        Tensor, 0-D, or (N,) with reduction "none"; or dict
         """
         logit_scale = _check_number(logit_scale, "logit_scale")
 
-        def function(image, text, scale):
+        def function(image, text, scale, weights=None):
             temperature = 1 / _check_positive(scale.item(), "logit_scale")
             loss, (d_image, d_text, d_temperature) = losses.info_nce(
-                image, text, temperature, symmetric=True, normalize=self.normalize, temperature_gradient=True
+                image,
+                text,
+                temperature,
+                symmetric=True,
+                normalize=self.normalize,
+                reduction=self.reduction,
+                weights=weights,
+                temperature_gradient=True,
             )
             return loss, (d_image, d_text, -d_temperature * temperature**2)
 
@@ -776,6 +820,8 @@ class SigLipLoss(_ImageTextLoss):
         Only 1: negatives come from this process alone.
     normalize : bool
         Scale features to length 1 first. open_clip's models have done that already.
+    reduction : {"mean", "sum", "none"}
+        Mean or sum over the images of the sum over the texts, or that of each image.
 
     Raises
     ------
@@ -802,8 +848,9 @@ class SigLipLoss(_ImageTextLoss):
         dist_impl: str | None = None,
         *,
         normalize: bool = False,
+        reduction: str = "mean",
     ):
-        super().__init__(world_size, normalize)
+        super().__init__(world_size, normalize, reduction)
 
     def forward(
         self,
@@ -813,7 +860,7 @@ class SigLipLoss(_ImageTextLoss):
         logit_bias: float | Tensor | None = None,
         output_dict: bool = False,
     ) -> Tensor | dict[str, Tensor]:
-        """The mean over the images of the sum over the texts, in nats.
+        """The loss in nats, by `reduction`.
 
         Parameters
         ----------
@@ -824,15 +871,21 @@ class SigLipLoss(_ImageTextLoss):
 
         Returns
         -------
-        Tensor, 0-D, or dict
+        Tensor, 0-D, or (N,) with reduction "none"; or dict
         """
         logit_scale = _check_number(logit_scale, "logit_scale")
         logit_bias = _check_number(0.0 if logit_bias is None else logit_bias, "logit_bias")
 
-        def function(image, text, scale, bias):
+        def function(image, text, scale, bias, weights=None):
             factor = _check_positive(scale.item(), "logit_scale")
             loss, (d_image, d_text, d_logit_scale, d_logit_bias) = losses.sigmoid_loss(
-                image, text, math.log(factor), bias.item(), normalize=self.normalize
+                image,
+                text,
+                math.log(factor),
+                bias.item(),
+                normalize=self.normalize,
+                reduction=self.reduction,
+                weights=weights,
             )
             return loss, (d_image, d_text, d_logit_scale / factor, d_logit_bias)
 

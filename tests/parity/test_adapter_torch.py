@@ -40,12 +40,12 @@ def random(*shape, seed=0, dtype=torch.float64, grad=False):
     return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(grad)
 
 
-def plain_nt_xent(out0, out1, temperature=0.5, normalize=True):
+def plain_nt_xent(out0, out1, temperature=0.5, normalize=True, reduction="mean"):
     """As lightly computes it: each embedding against its other view and all others."""
     z, n = torch.cat([out0, out1]), len(out0)
     z = F.normalize(z, dim=1) if normalize else z
     logits = (z @ z.T / temperature).masked_fill(torch.eye(2 * n, dtype=torch.bool), -torch.inf)
-    return F.cross_entropy(logits, torch.arange(2 * n).roll(n))
+    return F.cross_entropy(logits, torch.arange(2 * n).roll(n), reduction=reduction)
 
 
 def plain_info_nce(query, key, negatives=None, temperature=0.1, reduction="mean"):
@@ -60,46 +60,51 @@ def plain_info_nce(query, key, negatives=None, temperature=0.1, reduction="mean"
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long), reduction=reduction)
 
 
-def plain_sup_con(out0, out1, labels, temperature=0.5, rescale=True):
+def plain_sup_con(out0, out1, labels, temperature=0.5, rescale=True, reduction="mean"):
     """As lightly computes it."""
     z, labels = F.normalize(torch.cat([out0, out1]), dim=1), labels.repeat(2)
     logits = (z @ z.T / temperature).masked_fill(torch.eye(len(z), dtype=torch.bool), -1e9)
     targets = (labels[:, None] == labels).to(z.dtype).fill_diagonal_(0)
-    loss = -(targets / targets.sum(dim=1) * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    values = -(targets / targets.sum(dim=1, keepdim=True) * logits.log_softmax(dim=1)).sum(dim=1)
+    loss = values if reduction == "none" else values.mean()
     return loss * temperature if rescale else loss
 
 
-def plain_dcl(out0, out1, temperature, sigma=None):
+def plain_dcl(out0, out1, temperature, sigma=None, reduction="mean"):
     """As the paper has it: one logarithm for the negatives of both views."""
     a, b, n = F.normalize(out0, dim=1), F.normalize(out1, dim=1), len(out0)
     z, positive, own = torch.cat([a, b]), (a * b).sum(dim=1), torch.eye(n, dtype=torch.bool).repeat(2, 2)
     weights = 1 if sigma is None else 2 - n * (positive.detach() / sigma).softmax(dim=0)
     negatives = (z @ z.T / temperature).masked_fill(own, -torch.inf).logsumexp(dim=1)
-    return (negatives - (weights * positive / temperature).repeat(2)).mean()
+    values = negatives - (weights * positive / temperature).repeat(2)
+    return values if reduction == "none" else values.mean()
 
 
-def plain_triplet(z, labels, margin=0.05, smooth=False):
-    """As pytorch-metric-learning computes it: the mean over the triplets that are not 0."""
+def plain_triplet(z, labels, margin=0.05, smooth=False, reduction="mean"):
+    """As pytorch-metric-learning computes it: the mean over the triplets that are not 0; or each anchor's sum."""
     z = F.normalize(z, dim=1)
     d = (z[:, None] - z[None]).norm(dim=2)
     same, own = labels[:, None] == labels, torch.eye(len(z), dtype=torch.bool)
     a, p, n = torch.nonzero((same & ~own)[:, :, None] & ~same[:, None, :], as_tuple=True)
     excess = d[a, p] - d[a, n] + margin
     terms = F.softplus(excess) if smooth else F.relu(excess)
+    if reduction == "none":
+        return terms.new_zeros(len(z)).index_add(0, a, terms)
     return terms[terms > 0].mean() if (terms > 0).any() else 0 * terms.sum()
 
 
-def plain_clip(image, text, logit_scale):
+def plain_clip(image, text, logit_scale, reduction="mean"):
     """As open_clip computes it in one process."""
     logits, labels = logit_scale * image @ text.T, torch.arange(len(image))
-    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+    return sum(F.cross_entropy(x, labels, reduction=reduction) for x in (logits, logits.T)) / 2
 
 
-def plain_siglip(image, text, logit_scale, logit_bias=0.0):
+def plain_siglip(image, text, logit_scale, logit_bias=0.0, reduction="mean"):
     """As open_clip computes it in one process."""
     logits = logit_scale * image @ text.T + logit_bias
     labels = 2 * torch.eye(len(image), dtype=image.dtype) - 1
-    return -F.logsigmoid(labels * logits).sum() / len(image)
+    values = -F.logsigmoid(labels * logits).sum(dim=1)
+    return values if reduction == "none" else values.mean()
 
 
 def check_equal(criterion, plain, inputs, tolerance):
@@ -169,9 +174,6 @@ def test_info_nce_of_each_query(negatives, dtype, tolerance):
             inputs,
             tolerance,
         )
-    query = inputs[0].clone().requires_grad_()
-    with pytest.raises(RuntimeError, match="gradient of the mean or sum"):
-        (criterion(query, *inputs[1:]) * torch.arange(17)).sum().backward()
 
 
 def test_info_nce_in_both_directions():
@@ -417,6 +419,146 @@ def test_autocast():
     assert loss.dtype == torch.float32 and layer.weight.grad.abs().max() > 0
 
 
+# ---- the values of the anchors ----
+
+TEMPERATURE = torch.tensor(0.3, dtype=torch.float64)
+LABELS = torch.arange(17) % 5
+SHARED, OWN = random(31, 8, seed=2), random(17, 5, 8, seed=2)
+# Each of (inputs, temperature or scale) -> values, by nearfar and by plain torch.
+VALUES = {
+    "nt_xent": (
+        lambda a, b, t: NTXentLoss(t, reduction="none")(a, b),
+        lambda a, b, t: plain_nt_xent(a, b, t, reduction="none").reshape(2, -1),
+    ),
+    "info_nce": (
+        lambda a, b, t: InfoNCELoss(t, "none")(a, b),
+        lambda a, b, t: plain_info_nce(a, b, None, t, "none"),
+    ),
+    "symmetric": (
+        lambda a, b, t: InfoNCELoss(t, "none", symmetric=True)(a, b),
+        lambda a, b, t: (plain_info_nce(a, b, None, t, "none") + plain_info_nce(b, a, None, t, "none")) / 2,
+    ),
+    "shared": (
+        lambda a, b, t: InfoNCELoss(t, "none")(a, b, SHARED.to(a.dtype)),
+        lambda a, b, t: plain_info_nce(a, b, SHARED.to(a.dtype), t, "none"),
+    ),
+    "paired": (
+        lambda a, b, t: InfoNCELoss(t, "none", "paired")(a, b, OWN.to(a.dtype)),
+        lambda a, b, t: plain_info_nce(a, b, OWN.to(a.dtype), t, "none"),
+    ),
+    "sup_con": (
+        lambda a, b, t: SupConLoss(t, reduction="none")(a, b, LABELS),
+        lambda a, b, t: plain_sup_con(a, b, LABELS, t, reduction="none").reshape(2, -1),
+    ),
+    "dcl": (
+        lambda a, b, t: DCLLoss(t, reduction="none")(a, b),
+        lambda a, b, t: plain_dcl(a, b, t, reduction="none").reshape(2, -1),
+    ),
+    "dclw": (
+        lambda a, b, t: DCLWLoss(t, reduction="none")(a, b),
+        lambda a, b, t: plain_dcl(a, b, t, 0.5, reduction="none").reshape(2, -1),
+    ),
+    "clip": (
+        lambda a, b, t: ClipLoss(reduction="none")(a, b, 1 / t),
+        lambda a, b, t: plain_clip(a, b, 1 / t, "none"),
+    ),
+    "siglip": (
+        lambda a, b, t: SigLipLoss(reduction="none")(a, b, 1 / t, -t),
+        lambda a, b, t: plain_siglip(a, b, 1 / t, -t, "none"),
+    ),
+    "triplet": (
+        lambda a, b, t: TripletLoss(0.3, smooth_loss=True, reduction="none")(a + b, LABELS) * t,
+        lambda a, b, t: plain_triplet(a + b, LABELS, 0.3, True, "none") * t,
+    ),
+}
+FUNCTIONS_OF_VALUES = {
+    "weighted": lambda values: (values * random(*values.shape, seed=9, dtype=values.dtype)).sum(),
+    "hardest": lambda values: values.flatten().topk(5).values.mean(),
+    "one": lambda values: values.flatten()[3],
+    "squares": lambda values: values.square().mean(),
+    "log-mean-exp": lambda values: values.flatten().logsumexp(dim=0),
+    "mean": torch.mean,
+    "nothing": lambda values: 0 * values.sum(),
+}
+
+
+@PRECISIONS
+@pytest.mark.parametrize("of_values", FUNCTIONS_OF_VALUES)
+@pytest.mark.parametrize("loss", VALUES)
+def test_any_function_of_the_values_has_its_gradient(loss, of_values, dtype, tolerance):
+    results = []
+    for function in VALUES[loss]:
+        leaves = random(17, 8, dtype=dtype), random(17, 8, seed=1, dtype=dtype), TEMPERATURE.to(dtype)
+        leaves = [leaf.clone().requires_grad_() for leaf in leaves]
+        values = function(*leaves)
+        FUNCTIONS_OF_VALUES[of_values](values).backward()
+        results.append([values.detach(), *(leaf.grad for leaf in leaves)])
+    for got, wanted in zip(*results, strict=True):
+        assert got.dtype == dtype and got.shape == wanted.shape
+        assert (got - wanted).abs().max() <= 3 * tolerance * wanted.abs().max()
+
+
+@pytest.mark.parametrize("loss", VALUES)
+def test_values_by_central_differences(loss):
+    leaves = random(17, 3, grad=True), random(17, 3, seed=1, grad=True), TEMPERATURE.clone().requires_grad_()
+    if loss in ("shared", "paired"):
+        leaves = random(17, 8, grad=True), random(17, 8, seed=1, grad=True), leaves[2]
+    if loss == "dclw":  # whose constants change with the inputs
+        leaves = leaves[0].detach(), leaves[1].detach(), leaves[2]
+    assert torch.autograd.gradcheck(VALUES[loss][0], leaves, fast_mode=loss != "dclw")
+
+
+def test_anchors_that_are_skipped_have_no_part_in_the_gradient():
+    """Neither those with weight 0, nor those without a positive, whatever their weight."""
+    z, labels = random(2, 6, 4, grad=True), torch.tensor([0, 0, 1, 1, 2, 2])
+    values = TripletLoss(0.3, reduction="none")(z[0], torch.tensor([0, 0, 1, 1, 2, 3]))
+    (some,) = torch.autograd.grad(values, z, torch.tensor([1.0, 2, 3, 4, 1e9, -1e9]).double(), retain_graph=True)
+    (same,) = torch.autograd.grad(values, z, torch.tensor([1.0, 2, 3, 4, 0, 0]).double())
+    assert torch.allclose(some, same, rtol=0, atol=1e-12)
+    values = NTXentLoss(reduction="none")(*z)
+    (d_z,) = torch.autograd.grad(values[0, 0], z)
+    _, wanted = nf.nt_xent(z.detach().numpy(), reduction="sum", weights=np.eye(1, 12).reshape(2, 6))
+    assert np.array_equal(d_z.numpy(), wanted)
+    values = SupConLoss(reduction="none", rescale=False)(*z, labels)
+    assert values.shape == (2, 6)
+
+
+def test_weights_that_are_not_finite_are_no_error():
+    """A scaler of gradients looks for them, and skips the step."""
+    for bad in torch.nan, torch.inf, -torch.inf:
+        query = random(5, 3, grad=True)
+        values = InfoNCELoss(reduction="none")(query, random(5, 3, seed=1))
+        v = torch.ones(5, dtype=torch.float64)
+        v[2] = bad
+        values.backward(v)
+        assert query.grad.isnan().all()
+    for size in 1e-320, 1e-200, 1e200, 1e300:
+        query = random(5, 3, grad=True)
+        v = size * torch.tensor([1.0, 0.5, 0, -1, 1]).double()
+        InfoNCELoss(reduction="none")(query, random(5, 3, seed=1)).backward(v)
+        assert query.grad.isfinite().all() and (size < 1e-300 or query.grad.any())
+
+
+def test_labels_may_change_before_the_way_back():
+    z, labels = random(9, 4, grad=True), torch.arange(9) % 3
+    values, v = TripletLoss(0.3, reduction="none")(z, labels), random(9, seed=5)
+    labels += torch.arange(9)
+    values.backward(v)
+    wanted = random(9, 4, grad=True)
+    plain_triplet(wanted, torch.arange(9) % 3, 0.3, reduction="none").backward(v)
+    assert torch.allclose(z.grad, wanted.grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", VALUES)
+def test_second_derivatives_of_functions_of_the_values_are_refused(loss):
+    a, b, v = random(17, 8, grad=True), random(17, 8, seed=1), random(34, seed=2, grad=True)
+    for d_values in v, v.detach(), torch.ones_like(v):
+        values = VALUES[loss][0](a, b, TEMPERATURE).flatten()
+        (d_a,) = torch.autograd.grad(values, a, d_values[: len(values)], create_graph=True)
+        with pytest.raises(RuntimeError, match="differentiated once"):
+            d_a.norm().backward()
+
+
 # ---- temperature ----
 
 
@@ -458,6 +600,7 @@ def test_state_dict():
         (NTXentLoss(torch.nn.Parameter(torch.tensor(0.25))), "NTXentLoss(temperature=Parameter(0.25))"),
         (InfoNCELoss(1, "sum", "paired"), "InfoNCELoss(temperature=1, reduction='sum', negative_mode='paired')"),
         (DCLWLoss(sigma=0.7), "DCLWLoss(temperature=0.1, sigma=0.7)"),
+        (NTXentLoss(reduction="none"), "NTXentLoss(temperature=0.5, reduction='none')"),
         (SupConLoss(0.2, positives="in"), "SupConLoss(temperature=0.2, positives='in')"),
         (
             InfoNCELoss(symmetric=True, normalize=False),
@@ -577,6 +720,8 @@ def test_second_derivatives_are_refused():
         (lambda: InfoNCELoss(torch.tensor(1)), TypeError, "temperature must be .* got dtype torch.int64"),
         (lambda: InfoNCELoss(torch.ones((), device="meta")), ValueError, "temperature must be on the CPU"),
         (lambda: InfoNCELoss("warm"), (TypeError, ValueError), "warm"),
+        (lambda: NTXentLoss(reduction="max"), ValueError, "reduction must be one of 'mean', 'sum', 'none', got 'max'"),
+        (lambda: ClipLoss(reduction=None), ValueError, "reduction must be one of 'mean', 'sum', 'none', got None"),
         (lambda: InfoNCELoss(reduction="max"), ValueError, "reduction must be one of 'mean', 'sum', 'none', got 'max'"),
         (lambda: InfoNCELoss(negative_mode="x"), ValueError, "negative_mode must be 'unpaired' or 'paired', got 'x'"),
     ],
