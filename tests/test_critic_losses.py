@@ -420,6 +420,16 @@ def test_exponentials_that_overflow(scores, limit):
     assert np.isfinite(nf.losses.nwj(x, -x)[0])
 
 
+def test_weights_of_exponentials_stay_in_range():
+    scores = np.full((3, 3), 60, np.float32)
+    loss, d_scores = nf.losses.nwj(scores, weights=[1e5, 1, 2])
+    assert np.isfinite(loss) and np.isfinite(d_scores).all()
+    with pytest.raises(ValueError, match=r"weights up to .* are too large for scores of different samples up to 60"):
+        nf.losses.nwj(scores, weights=[1e12, 1, 2])
+    with pytest.raises(TypeError, match="weights"):
+        nf.losses.donsker_varadhan(scores, weights=[1, 1, 1])
+
+
 @pytest.mark.parametrize(
     ("arguments", "keywords", "error", "message"),
     [

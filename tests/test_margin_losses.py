@@ -332,6 +332,9 @@ def test_close_rows_in_float32_have_their_digits():
             (nf.triplet, {"squared": False, "margin": 2.0, "mining": "semi_hard"}),
             (losses.contrastive, {}),
             (losses.lifted_structure, {}),
+            (losses.lifted_structure, {"weights": rng.uniform(0, 2, 90)}),
+            (losses.contrastive, {"weights": rng.uniform(0, 2, 90)}),
+            (nf.triplet, {"squared": False, "margin": 2.0, "weights": rng.uniform(0, 2, 90)}),
         ]:
             loss, d_z = function(z, labels, normalize=False, **options)
             wanted, d_wanted = function(z.astype(np.float64), labels, normalize=False, **options)

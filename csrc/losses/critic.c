@@ -69,6 +69,9 @@ static nf_status finish_plan(plan *p, double *loss) {
         if (p->peak > highest_exponent())
             return nf_fail(NF_BAD_VALUE, "scores of different samples must stay below %g, got up to %g",
                            highest_exponent(), p->peak);
+        if (p->peak + log(fabs(p->weights.scale)) > highest_exponent())
+            return nf_fail(NF_BAD_VALUE, "weights up to %g are too large for scores of different samples up to %g",
+                           fabs(p->weights.scale), p->peak);
         share *= exp(p->peak - 1);
     }
     for (int64_t i = 0; i < p->samples; i++) {

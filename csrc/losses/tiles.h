@@ -47,10 +47,9 @@ void NF_REAL(nf_tiles_close)(nf_tiles *tiles);
  * -infinity for an empty sum. In the symmetric case column_logs is NULL. */
 nf_status NF_REAL(nf_tiles_log_sums)(nf_tiles *tiles, double *row_logs, double *column_logs);
 
-/* With w_ij = v_i exp(s_ij - row_logs_i) + v_j exp(s_ij - column_logs_j) (column_logs NULL: the first term only) and v
- * the relative weights,
- * tiles->d_rows_i = sum_j w_ij columns_j and tiles->d_columns_j = sum_i w_ij rows_i. The logs must be at least those of
- * log_sums; in the symmetric case both are the same array. */
+/* With w_ij = v_i exp(s_ij - row_logs_i) + v_j exp(s_ij - column_logs_j) (column_logs NULL: the first term only), where
+ * v are the relative weights, tiles->d_rows_i = sum_j w_ij columns_j and tiles->d_columns_j = sum_i w_ij rows_i. The
+ * logs must be at least those of log_sums; in the symmetric case both are the same array. */
 nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, const double *column_logs);
 
 #endif
