@@ -69,6 +69,10 @@ def nt_xent(z, temperature=0.5, *, normalize=True, reduction="mean", weights=Non
     >>> loss, d_z = nf.nt_xent(z)
     >>> bool(np.isclose(loss, np.log(15))), d_z.shape
     (True, (2, 8, 4))
+    >>> weights = [[1, 1, 1, 1, 0, 0, 0, 0]] * 2  # the values of the first four samples alone
+    >>> loss, d_z = nf.nt_xent(z, weights=weights)
+    >>> bool(np.isclose(loss, np.log(15) / 2))
+    True
     """
     values, d_z, d_temperature = _core.nt_xent(z, weights, temperature, normalize, reduction_of(reduction))
     loss = reduced(values, reduction, d_z, d_z.shape[:2])
