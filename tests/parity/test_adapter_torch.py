@@ -8,7 +8,6 @@ import pickle
 import sys
 
 import nearfar as nf
-import nearfar.torch
 import numpy as np
 import pytest
 import torch
@@ -836,8 +835,10 @@ def test_temperature_that_a_step_took_below_zero():
         criterion(GOOD, GOOD)
 
 
-def test_examples():
-    assert doctest.testmod(nearfar.torch).failed == 0 < doctest.testmod(nearfar.torch).attempted
+@pytest.mark.parametrize("module", ["in_batch", "image_text", "margin"])
+def test_examples(module):
+    result = doctest.testmod(importlib.import_module(f"nearfar.torch.{module}"))
+    assert result.failed == 0 < result.attempted
 
 
 def test_without_torch(monkeypatch):
