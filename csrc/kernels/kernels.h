@@ -218,6 +218,7 @@ typedef struct nf_raster {
     K(void, normalize_planes,                                                                                         \
       (float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale, const float *offset,    \
        size_t n, bool streams))                                                                                       \
+    K(void, end_streams, (void)) /* before another thread reads what went past the caches */                          \
     /* bytes.c, not padded; out may be in: 255 - x where x >= from, else x */                                         \
     K(void, invert_from, (uint8_t * out, const uint8_t *in, uint8_t from, size_t n))                                  \
     /* x & mask */                                                                                                    \

@@ -60,11 +60,13 @@ NF_INLINE size_t normalize_vectors(float *out, const uint8_t *planes, size_t str
 
 NF_INLINE size_t normalize_many(float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale,
                                 const float *offset, size_t n, bool streams) {
-    if (!streams || (uintptr_t)out % (NF_WIDTH * sizeof *out) != 0)
-        return normalize_vectors(out, planes, stride, channels, scale, offset, n, false);
-    size_t done = normalize_vectors(out, planes, stride, channels, scale, offset, n, true);
+    if (streams && (uintptr_t)out % (NF_WIDTH * sizeof *out) == 0)
+        return normalize_vectors(out, planes, stride, channels, scale, offset, n, true);
+    return normalize_vectors(out, planes, stride, channels, scale, offset, n, false);
+}
+
+void NF_KERNEL(end_streams)(void) {
     v_end_streams();
-    return done;
 }
 
 void NF_KERNEL(normalize_planes)(float *out, const uint8_t *planes, size_t stride, size_t channels, const float *scale,

@@ -3,6 +3,8 @@
 #include "normalize.h"
 #include "transform.h"
 
+#include "../core/integers.h"
+
 static const nf_transform_type *const TYPES[] = {
     [NF_RANDOM_RESIZED_CROP] = &nf_crop_type,
     [NF_HORIZONTAL_FLIP] = &nf_flip_type,
@@ -248,7 +250,7 @@ typedef struct apply_job {
     const nf_image *images;
     const char *records;
     size_t record_size;
-    int64_t count;
+    int64_t count, views_per_task;
 } apply_job;
 
 enum { LEAST_STREAM = 4 << 20 };
@@ -267,11 +269,9 @@ static nf_status check_record(const apply_job *job, int64_t view, int64_t n) {
     return NF_OK;
 }
 
-static void apply_one(void *context, int64_t task, int worker) {
-    apply_job *job = context;
+static void apply_one(const apply_job *job, nf_view *view, int64_t number) {
     const nf_recipe *recipe = job->recipe;
-    int64_t n = task / recipe->views, index = task % recipe->views * job->count + n;
-    nf_view *view = &job->views[worker];
+    int64_t n = number / recipe->views, index = number % recipe->views * job->count + n;
     nf_view_start(view, job->images[n].pixels, (nf_extent){job->images[n].height, job->images[n].width});
     const char *record = job->records + (size_t)index * job->record_size;
     for (int64_t i = 0; i < recipe->count; i++) {
@@ -294,6 +294,26 @@ static void apply_one(void *context, int64_t task, int worker) {
     nf_view_store(job->out, job->type, job->layout, index, view, job->scale, job->offset, job->streams);
 }
 
+static void apply_some(void *context, int64_t task, int worker) {
+    apply_job *job = context;
+    int64_t all = job->recipe->views * job->count, begin = task * job->views_per_task;
+    for (int64_t number = begin; number < nf_min(begin + job->views_per_task, all); number++)
+        apply_one(job, &job->views[worker], number);
+    if (job->streams)
+        nf_kernel->end_streams();
+}
+
+/* Views of small images are made some at a time, so that what is written of one may be on its way while the next is
+ * made; but few enough for all threads to end at about the same time. */
+static int64_t views_per_task(const apply_job *job, nf_extent out) {
+    enum { VALUES = 1 << 16, TASKS = 64 };
+    int64_t views = job->recipe->views * job->count, most = 1;
+    for (int64_t n = 0; n < job->count; n++)
+        most = nf_max(most, job->images[n].height * job->images[n].width);
+    most = nf_max(most, out.height * out.width) * job->recipe->channels;
+    return nf_max(1, nf_min(VALUES / most, views / TASKS));
+}
+
 static nf_status apply_all(apply_job *job, nf_extent room, size_t scratch_size) {
     const nf_recipe *recipe = job->recipe;
     if (job->type == NF_VIEW_FLOATS)
@@ -305,10 +325,11 @@ static nf_status apply_all(apply_job *job, nf_extent room, size_t scratch_size) 
     if (recipe->pixel_type != NF_PIXEL_BYTE)
         return nf_deep_apply(&(nf_deep_job){job->out, job->layout, recipe, job->images, job->records, job->record_size,
                                             job->count, job->scale, job->offset});
-    int workers = nf_workers(recipe->views * job->count);
+    int64_t tasks = nf_ceil_div(recipe->views * job->count, job->views_per_task);
+    int workers = nf_workers(tasks);
     void *memory;
     NF_TRY(nf_views_alloc(job->views, &memory, workers, room, recipe->channels, scratch_size));
-    nf_status status = nf_parallel(apply_one, job, recipe->views * job->count, workers);
+    nf_status status = nf_parallel(apply_some, job, tasks, workers);
     nf_free(memory);
     return status;
 }
@@ -337,6 +358,7 @@ nf_status nf_recipe_apply(void *views, nf_view_type type, nf_view_layout layout,
     job.offset = job.scale + recipe->channels;
     int64_t values = extent.height * extent.width * recipe->channels * recipe->views;
     job.streams = values * (int64_t)sizeof(float) >= LEAST_STREAM / (count > 0 ? count : 1);
+    job.views_per_task = views_per_task(&job, extent);
     nf_status status = apply_all(&job, room, scratch_size);
     nf_free(weights);
     return status;
