@@ -153,16 +153,17 @@
 /* selection.c: the first i with x[i] > threshold, or n. */
 #define NF_MEASURE_KERNELS(K) K(size_t, find_above, (const float *x, size_t n, float threshold))
 
-/* A resampling along one axis: output i is the sum of weights[i * most + k] * input[start[i] + k] over k < count[i],
- * divided by 2^NF_WEIGHT_BITS. All inputs lie in begin..end-1. There is room for a multiple of 16 outputs; those beyond
- * are like the last one, and weights without an input are zero. */
-enum { NF_WEIGHT_BITS = 22 };
+/* A resampling along one axis: output i is the sum of weights[i * most + k] * input[begin + start[i] + k] over k <
+ * count[i], divided by 2^NF_WEIGHT_BITS. All inputs lie in begin..end-1, and no output has more than `longest`. There
+ * is room for a multiple of 16 outputs; those beyond are like the last one, and weights without an input are zero. */
+enum { NF_WEIGHT_BITS = 22, NF_GROUP_SIZE = 576 };
 typedef struct nf_taps {
-    size_t outputs, most, begin, end; /* `most` is a multiple of 4 */
-    uint32_t *start, *count;          /* (outputs) */
-    int32_t *weights;                 /* (outputs, most) */
+    size_t outputs, most, begin, end, longest; /* `most` is a multiple of 4 */
+    uint32_t *start, *count;                   /* (outputs) */
+    int32_t *weights;                          /* (outputs, most) */
+    void *groups; /* NF_GROUP_SIZE bytes for each 16 outputs, for group_taps; aligned to 64 bytes */
+    bool grouped;
 } nf_taps;
-enum { NF_GROUP_SIZE = 576 };
 
 /* A warp's way from pixels of the result to pixels of the image. Positions count from the image's corner, so that
  * pixel 0 has its centre at 1/2; as whole numbers they are position scale + shift, fraction dropped. */
@@ -187,12 +188,14 @@ typedef struct nf_raster {
     /* taps.c: fills the arrays for `outputs` outputs from `in` inputs, by the bilinear filter or the bicubic one;    \
      * backwards if mirrored */                                                                                       \
     K(void, make_taps, (nf_taps * taps, size_t in, bool cubic, bool mirror))                                          \
-    /* resample.c, where up to 63 bytes after a result are written too, before what comes after: rows of interleaved  \
-     * channels to planes; scratch: (columns + planes' columns) * 16 bytes, both numbers rounded up to multiples of   \
-     * 16, and at least NF_GROUP_SIZE for each 16 outputs; aligned to 64 bytes */                                     \
+    /* resample.c, where up to 63 bytes after a result are written too, before what comes after. First: the same taps \
+     * in another form, if rows of so many channels can be weighed faster by it */                                    \
+    K(void, group_taps, (nf_taps * taps, size_t channels))                                                            \
+    /* rows of interleaved channels to planes; scratch: (columns + planes' columns) * 16 bytes, both numbers rounded  \
+     * up to multiples of 16 */                                                                                       \
     K(void, resample_rows,                                                                                            \
       (uint8_t * out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row, size_t rows,        \
-       size_t channels, const nf_taps *taps, void *scratch))                                                          \
+       size_t channels, const nf_taps *taps, uint8_t *scratch))                                                       \
     /* columns of planes whose rows of `width` bytes lie side by side */                                              \
     K(void, resample_columns,                                                                                         \
       (uint8_t * out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row, size_t planes,      \

@@ -78,7 +78,7 @@ static void resample_rows_plainly(uint8_t *out, size_t out_row, size_t out_plane
         gather_columns(in_columns, source + y * source_row, source_row, count, width);
         for (size_t x = 0; x < taps->outputs; x++) {
             const int32_t *weights = taps->weights + x * taps->most;
-            const uint8_t *first = in_columns + (taps->start[x] - taps->begin) * channels * ROWS;
+            const uint8_t *first = in_columns + taps->start[x] * channels * ROWS;
             uint8_t *to = out_columns + x * ROWS;
             if (channels == 3) {
                 weigh_columns(to, padded * ROWS, first, 3 * ROWS, weights, taps->count[x], 3);
@@ -142,6 +142,7 @@ static void resample_columns_of_plane(uint8_t *out, size_t out_row, const uint8_
 
 static void resample_columns_plainly(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
                                      size_t source_row, size_t planes, size_t width, const nf_taps *taps) {
+    source += taps->begin * source_row;
     for (size_t c = 0; c < planes; c++)
         resample_columns_of_plane(out + c * out_plane, out_row, source + c * width, source_row, width, taps);
 }
@@ -149,8 +150,14 @@ static void resample_columns_plainly(uint8_t *out, size_t out_row, size_t out_pl
 #ifdef NF_BYTE_PERMUTE
 
 /* Sums of four products of a byte and a weight in one step each for the three digits of the weights, of 8 bits with
- * sign: w = d0 + 256 (d1 + 256 d2). HALF goes in with the highest. */
-enum { DIGITS = 3, MOST_QUADS = 2, HIGH_HALF = HALF >> 16 };
+ * sign: w = d0 + 256 (d1 + 256 d2). HALF goes in with the highest. Sums of two products are of numbers of 16 bits, with
+ * two digits: w = low + 256 high. */
+enum { DIGITS = 3, MOST_QUADS = 2, HIGH_HALF = HALF >> 16, PAIR = 2, LOW = 0, HIGH = 1 };
+
+/* How many inputs are weighed for each output: a pair, or one or two times four. */
+NF_INLINE size_t weighed_inputs(size_t longest) {
+    return longest <= PAIR ? PAIR : longest <= 4 ? 4 : 8;
+}
 
 /* A digit of each weight, and what remains. */
 NF_INLINE __m128i take_digit(vint *weights) {
@@ -159,8 +166,8 @@ NF_INLINE __m128i take_digit(vint *weights) {
     return digit;
 }
 
-/* 16 outputs of a row: where the inputs of four weights each lie in 128 bytes, of which `low` and `high` are needed,
- * and the weights' digits. */
+/* 16 outputs of a row: where the inputs that are weighed lie in 128 bytes, of which `low` and `high` are needed, and
+ * the weights' digits. */
 typedef struct group {
     __m512i places[MOST_QUADS], digits[MOST_QUADS][DIGITS];
     __mmask64 low, high;
@@ -169,28 +176,41 @@ typedef struct group {
 } group;
 _Static_assert(sizeof(group) == NF_GROUP_SIZE, "a group's size");
 
-NF_INLINE void split_weights(group *g, const int32_t *weights, size_t quads) {
-    for (size_t part = 0; part < 4; part++) {
-        vint both[2] = {_mm512_loadu_si512(weights + 16 * quads * part)};
-        if (quads == 2) {
-            vint next = _mm512_loadu_si512(weights + 32 * part + 16);
-            both[1] = _mm512_shuffle_i32x4(both[0], next, 0xdd);
-            both[0] = _mm512_shuffle_i32x4(both[0], next, 0x88);
-        }
-        for (size_t q = 0; q < quads; q++)
-            for (size_t d = 0; d < DIGITS; d++)
-                _mm_storeu_si128((__m128i *)&g->digits[q][d] + part, take_digit(&both[q]));
+/* Four weights of each of 16 outputs, by digits. */
+NF_INLINE void split_fours(__m512i digits[DIGITS], const int32_t *weights, size_t most) {
+    for (size_t part = 0; part < 4; part++, weights += 4 * most) {
+        vint four = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)weights));
+        four = _mm512_inserti32x4(four, _mm_loadu_si128((const __m128i *)(weights + most)), 1);
+        four = _mm512_inserti32x4(four, _mm_loadu_si128((const __m128i *)(weights + 2 * most)), 2);
+        four = _mm512_inserti32x4(four, _mm_loadu_si128((const __m128i *)(weights + 3 * most)), 3);
+        for (size_t d = 0; d < DIGITS; d++)
+            _mm_storeu_si128((__m128i *)&digits[d] + part, take_digit(&four));
+    }
+}
+
+NF_INLINE void split_pairs(__m512i digits[DIGITS], const int32_t *weights, size_t most) {
+    vint pairs[PAIR];
+    for (size_t half = 0; half < 2; half++) {
+        vint places = vi_mul(_mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), vi_set((int32_t)most));
+        places = vi_add(places, _mm512_setr_epi32(0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1));
+        pairs[half] = _mm512_i32gather_epi32(places, weights + 8 * half * most, sizeof *weights);
+    }
+    for (size_t half = 0; half < 2; half++) {
+        __m256i low = _mm512_cvtepi32_epi16(_mm512_and_si512(pairs[half], vi_set(255)));
+        __m256i high = _mm512_cvtepi32_epi16(VI_SHIFT_RIGHT(pairs[half], 8));
+        _mm256_storeu_si256((__m256i *)&digits[LOW] + half, low);
+        _mm256_storeu_si256((__m256i *)&digits[HIGH] + half, high);
     }
 }
 
 /* Returns whether the outputs fit into groups. */
 static bool make_groups(group *groups, const nf_taps *taps, size_t channels) {
-    size_t quads = taps->most / 4;
-    if (quads > MOST_QUADS || channels > 64)
+    if (taps->longest > 4 * MOST_QUADS || channels > 64)
         return false;
+    size_t inputs = weighed_inputs(taps->longest);
     uint8_t steps[4 * MOST_QUADS];
     for (size_t k = 0; k < 4 * MOST_QUADS; k++)
-        steps[k] = (uint8_t)(k * channels);
+        steps[k] = (uint8_t)((inputs == PAIR ? k / 2 : k) * channels);
     for (size_t x = 0; x < taps->outputs; x += 16, groups++) {
         vint start = _mm512_loadu_si512(taps->start + x), count = _mm512_loadu_si512(taps->count + x);
         size_t begin = _mm512_reduce_min_epu32(start), end = _mm512_reduce_max_epu32(vi_add(start, count));
@@ -201,12 +221,17 @@ static bool make_groups(group *groups, const nf_taps *taps, size_t channels) {
         groups->low = needed >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << needed) - 1;
         groups->high = needed <= 64 ? 0 : ~(__mmask64)0 >> (128 - needed);
         vint first = vi_mul(vi_sub(start, vi_set((int32_t)begin)), vi_set((int32_t)channels * 0x01010101));
-        for (size_t q = 0; q < quads; q++) {
+        for (size_t q = 0; q < (inputs + 3) / 4; q++) {
             int32_t four;
             memcpy(&four, steps + 4 * q, sizeof four);
             groups->places[q] = _mm512_add_epi8(first, vi_set(four));
         }
-        split_weights(groups, taps->weights + x * taps->most, quads);
+        const int32_t *weights = taps->weights + x * taps->most;
+        if (inputs == PAIR)
+            split_pairs(groups->digits[0], weights, taps->most);
+        else
+            for (size_t q = 0; q < inputs / 4; q++)
+                split_fours(groups->digits[q], weights + 4 * q, taps->most);
     }
     return true;
 }
@@ -225,20 +250,32 @@ NF_BYTE_PERMUTE NF_INLINE vint weigh_quads(const __m512i pixels[MOST_QUADS], con
     return VI_SHIFT_RIGHT(sum, SHIFT);
 }
 
+/* Pixels of one channel for 16 outputs, from 128 bytes of a row. */
+NF_BYTE_PERMUTE NF_INLINE vint weigh_places(__m512i low, __m512i high, const group *g, size_t channel, size_t inputs) {
+    __m512i shift = _mm512_set1_epi8((char)channel);
+    if (inputs == PAIR) {
+        const __mmask64 even = 0x5555555555555555;
+        __m512i places = _mm512_add_epi8(g->places[0], shift);
+        __m512i pixels = _mm512_maskz_permutex2var_epi8(even, low, places, high);
+        vint sum = _mm512_dpwssd_epi32(vi_set(HALF >> 8), pixels, g->digits[0][HIGH]);
+        return VI_SHIFT_RIGHT(_mm512_dpwssd_epi32(_mm512_slli_epi32(sum, 8), pixels, g->digits[0][LOW]), SHIFT);
+    }
+    __m512i pixels[MOST_QUADS];
+    NF_UNROLL
+    for (size_t q = 0; q < inputs / 4; q++)
+        pixels[q] = _mm512_permutex2var_epi8(low, _mm512_add_epi8(g->places[q], shift), high);
+    return weigh_quads(pixels, g->digits, inputs / 4);
+}
+
 /* Writes 16 bytes of each channel, whether there are so many outputs or not. */
 NF_BYTE_PERMUTE NF_INLINE void weigh_group(uint8_t *out, size_t out_plane, const uint8_t *row, const group *g,
-                                           size_t channels, size_t quads) {
+                                           size_t channels, size_t inputs) {
     __m512i low = _mm512_maskz_loadu_epi8(g->low, row + g->begin);
     __m512i high = _mm512_maskz_loadu_epi8(g->high, row + g->begin + 64);
     vint sums[4];
     NF_UNROLL
-    for (size_t c = 0; c < channels; c++) {
-        __m512i pixels[MOST_QUADS], shift = _mm512_set1_epi8((char)c);
-        NF_UNROLL
-        for (size_t q = 0; q < quads; q++)
-            pixels[q] = _mm512_permutex2var_epi8(low, _mm512_add_epi8(g->places[q], shift), high);
-        sums[c] = weigh_quads(pixels, g->digits, quads);
-    }
+    for (size_t c = 0; c < channels; c++)
+        sums[c] = weigh_places(low, high, g, c, inputs);
     NF_UNROLL
     for (size_t c = channels; c < 4; c++)
         sums[c] = sums[0];
@@ -250,34 +287,51 @@ NF_BYTE_PERMUTE NF_INLINE void weigh_group(uint8_t *out, size_t out_plane, const
         _mm_storeu_si128((__m128i *)(out + 2 * out_plane), _mm512_extracti32x4_epi32(bytes, 2));
 }
 
-NF_BYTE_PERMUTE NF_INLINE void weigh_channels(uint8_t *out, size_t out_plane, const uint8_t *row, const group *g,
-                                              size_t channels, size_t quads) {
-    if (channels == 3)
-        weigh_group(out, out_plane, row, g, 3, quads);
-    else
-        for (size_t c = 0; c < channels; c++)
-            weigh_group(out + c * out_plane, 0, row + c, g, 1, quads);
+/* Rows begin .. end - 1; those that follow, up to row `last`, are fetched. */
+NF_BYTE_PERMUTE NF_INLINE void weigh_rows_of_group(uint8_t *out, size_t out_row, size_t out_plane,
+                                                   const uint8_t *source, size_t source_row, size_t begin, size_t end,
+                                                   size_t last, const group *in, size_t channels, size_t inputs) {
+    const group g = *in;
+    for (size_t y = begin; y < end; y++) {
+        const uint8_t *row = source + y * source_row;
+        __builtin_prefetch(y + ROWS <= last ? row + ROWS * source_row + g.begin : row);
+        if (channels == 3)
+            weigh_group(out + y * out_row, out_plane, row, &g, 3, inputs);
+        else
+            for (size_t c = 0; c < channels; c++)
+                weigh_group(out + y * out_row + c * out_plane, 0, row + c, &g, 1, inputs);
+    }
 }
 
-/* The last group comes first: what it writes too much is written again by others. */
-NF_BYTE_PERMUTE static void resample_rows_permuting(uint8_t *out, size_t out_row, size_t out_plane,
-                                                    const uint8_t *source, size_t source_row, size_t rows,
-                                                    size_t channels, const nf_taps *taps, const group *groups) {
+NF_BYTE_PERMUTE NF_INLINE void weigh_all_groups(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
+                                                size_t source_row, size_t rows, size_t channels, const nf_taps *taps,
+                                                size_t inputs) {
+    const group *groups = taps->groups;
     size_t count = (taps->outputs + 15) / 16;
     for (size_t begin = 0; begin < rows; begin += ROWS) {
         size_t end = rows - begin < ROWS ? rows : begin + ROWS;
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < count; i++) { /* the last first: what it writes too much is written again by others */
             size_t number = i == 0 ? count - 1 : i - 1;
-            for (size_t y = begin; y < end; y++) {
-                uint8_t *to = out + y * out_row + 16 * number;
-                __builtin_prefetch(source + (y + ROWS < rows ? y + ROWS : y) * source_row + groups[number].begin);
-                if (taps->most == 4)
-                    weigh_channels(to, out_plane, source + y * source_row, &groups[number], channels, 1);
-                else
-                    weigh_channels(to, out_plane, source + y * source_row, &groups[number], channels, 2);
-            }
+            if (channels == 3)
+                weigh_rows_of_group(out + 16 * number, out_row, out_plane, source, source_row, begin, end, rows - 1,
+                                    &groups[number], 3, inputs);
+            else
+                weigh_rows_of_group(out + 16 * number, out_row, out_plane, source, source_row, begin, end, rows - 1,
+                                    &groups[number], channels, inputs);
         }
     }
+}
+
+NF_BYTE_PERMUTE static void resample_rows_permuting(uint8_t *out, size_t out_row, size_t out_plane,
+                                                    const uint8_t *source, size_t source_row, size_t rows,
+                                                    size_t channels, const nf_taps *taps) {
+    source += taps->begin * channels;
+    if (weighed_inputs(taps->longest) == PAIR)
+        weigh_all_groups(out, out_row, out_plane, source, source_row, rows, channels, taps, PAIR);
+    else if (weighed_inputs(taps->longest) == 4)
+        weigh_all_groups(out, out_row, out_plane, source, source_row, rows, channels, taps, 4);
+    else
+        weigh_all_groups(out, out_row, out_plane, source, source_row, rows, channels, taps, 8);
 }
 
 /* The same for 32 columns of an output, whose rows are interleaved by pairs or by fours. Pairs are weighed as numbers
@@ -377,6 +431,7 @@ NF_BYTE_PERMUTE NF_INLINE void weigh_planes(uint8_t *out, size_t out_plane, cons
 NF_BYTE_PERMUTE static void resample_columns_permuting(uint8_t *out, size_t out_row, size_t out_plane,
                                                        const uint8_t *source, size_t source_row, size_t planes,
                                                        size_t width, const nf_taps *taps) {
+    source += taps->begin * source_row;
     for (size_t y = 0; y < taps->outputs; y++, out += out_row) {
         const uint8_t *first = source + taps->start[y] * source_row;
         const int32_t *weights = taps->weights + y * taps->most;
@@ -390,17 +445,21 @@ NF_BYTE_PERMUTE static void resample_columns_permuting(uint8_t *out, size_t out_
     }
 }
 
+void NF_KERNEL(group_taps)(nf_taps *taps, size_t channels) {
+    taps->grouped = has_byte_permute() && make_groups(taps->groups, taps, channels);
+}
+
 void NF_KERNEL(resample_rows)(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row,
-                              size_t rows, size_t channels, const nf_taps *taps, void *scratch) {
-    if (has_byte_permute() && make_groups(scratch, taps, channels))
-        resample_rows_permuting(out, out_row, out_plane, source, source_row, rows, channels, taps, scratch);
+                              size_t rows, size_t channels, const nf_taps *taps, uint8_t *scratch) {
+    if (taps->grouped)
+        resample_rows_permuting(out, out_row, out_plane, source, source_row, rows, channels, taps);
     else
         resample_rows_plainly(out, out_row, out_plane, source, source_row, rows, channels, taps, scratch);
 }
 
 void NF_KERNEL(resample_columns)(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
                                  size_t source_row, size_t planes, size_t width, const nf_taps *taps) {
-    if (has_byte_permute() && taps->most <= 4 * MOST_QUADS)
+    if (has_byte_permute() && taps->longest <= 4 * MOST_QUADS)
         resample_columns_permuting(out, out_row, out_plane, source, source_row, planes, width, taps);
     else
         resample_columns_plainly(out, out_row, out_plane, source, source_row, planes, width, taps);
@@ -408,8 +467,13 @@ void NF_KERNEL(resample_columns)(uint8_t *out, size_t out_row, size_t out_plane,
 
 #else
 
+void NF_KERNEL(group_taps)(nf_taps *taps, size_t channels) {
+    (void)channels;
+    taps->grouped = false;
+}
+
 void NF_KERNEL(resample_rows)(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row,
-                              size_t rows, size_t channels, const nf_taps *taps, void *scratch) {
+                              size_t rows, size_t channels, const nf_taps *taps, uint8_t *scratch) {
     resample_rows_plainly(out, out_row, out_plane, source, source_row, rows, channels, taps, scratch);
 }
 

@@ -97,13 +97,17 @@ void NF_KERNEL(make_taps)(nf_taps *taps, size_t in, bool cubic, bool mirror) {
             make_some(taps, begin, in, NF_BICUBIC, mirror);
         else
             make_some(taps, begin, in, NF_BILINEAR, mirror);
-    taps->begin = in;
-    taps->end = 0;
+    uint32_t begin = UINT32_MAX, end = 0, longest = 0;
     for (size_t i = 0; i < taps->outputs; i++) {
-        size_t start = taps->start[i], end = start + taps->count[i];
-        taps->begin = start < taps->begin ? start : taps->begin;
-        taps->end = end > taps->end ? end : taps->end;
+        begin = taps->start[i] < begin ? taps->start[i] : begin;
+        end = taps->start[i] + taps->count[i] > end ? taps->start[i] + taps->count[i] : end;
+        longest = taps->count[i] > longest ? taps->count[i] : longest;
     }
+    for (size_t i = 0; i < taps->outputs; i++)
+        taps->start[i] -= begin;
+    taps->begin = begin;
+    taps->end = end;
+    taps->longest = longest;
     size_t last = taps->outputs - 1;
     for (size_t i = taps->outputs; i % SOME != 0; i++) {
         taps->start[i] = taps->start[last];

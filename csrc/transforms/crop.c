@@ -3,6 +3,7 @@
 #include "deep.h"
 #include "transform.h"
 
+#include "../core/integers.h"
 #include "../kernels/filter.h"
 
 #include <math.h>
@@ -12,6 +13,18 @@ enum { MAX_SUPPORT = 2 };
 
 /* ---- Weights ---- */
 
+/* What taps are for: `channels` of the pixels that lie along the axis, or 0, if they are rows. */
+typedef struct axis {
+    int64_t in, out, channels;
+    nf_interpolation interpolation;
+    bool mirror;
+} axis;
+
+static bool is_same(axis a, axis b) {
+    return a.in == b.in && a.out == b.out && a.channels == b.channels && a.interpolation == b.interpolation &&
+           a.mirror == b.mirror;
+}
+
 static size_t align16(size_t n) {
     return (n + 15) / 16 * 16;
 }
@@ -20,21 +33,49 @@ static size_t most_taps(int64_t in, int64_t out, int support) {
     return (nf_filter_taps(in, out, support) + 3) / 4 * 4;
 }
 
-/* In 32-bit words. */
+/* In bytes, a multiple of 64. */
 static size_t taps_size(int64_t in, int64_t out) {
-    return align16((size_t)out) * (most_taps(in, out, MAX_SUPPORT) + 2);
+    size_t room = align16((size_t)out), words = room * (most_taps(in, out, MAX_SUPPORT) + 2);
+    return room / 16 * NF_GROUP_SIZE + words * sizeof(uint32_t);
 }
 
-/* Makes the taps for `out` outputs from `in` inputs, in `memory`. */
-static nf_taps make_taps(int64_t in, int64_t out, nf_interpolation interpolation, bool mirror, uint32_t *memory) {
-    size_t room = align16((size_t)out);
-    nf_taps taps = {.outputs = (size_t)out,
-                    .most = most_taps(in, out, nf_filter_support(interpolation)),
-                    .start = memory,
-                    .count = memory + room,
-                    .weights = (int32_t *)(memory + 2 * room)};
-    nf_kernel->make_taps(&taps, (size_t)in, interpolation == NF_BICUBIC, mirror);
+static nf_taps make_taps(axis a, void *memory) {
+    size_t room = align16((size_t)a.out);
+    uint32_t *words = (uint32_t *)(void *)((char *)memory + room / 16 * NF_GROUP_SIZE);
+    nf_taps taps = {.outputs = (size_t)a.out,
+                    .most = most_taps(a.in, a.out, nf_filter_support(a.interpolation)),
+                    .groups = memory,
+                    .start = words,
+                    .count = words + room,
+                    .weights = (int32_t *)(words + 2 * room)};
+    nf_kernel->make_taps(&taps, (size_t)a.in, a.interpolation == NF_BICUBIC, a.mirror);
+    if (a.channels > 0)
+        nf_kernel->group_taps(&taps, (size_t)a.channels);
     return taps;
+}
+
+/* Taps that are kept for views to come, as many of them need the same where images are small. The memory follows. */
+typedef struct slot {
+    axis axis; /* empty if the first number, `in`, is 0 */
+    nf_taps taps;
+} slot;
+
+enum { SLOT_HEADER = 128 };
+_Static_assert(sizeof(slot) <= SLOT_HEADER, "a slot's header");
+
+static size_t tap_slot_size(nf_extent in, nf_extent out) {
+    return SLOT_HEADER + nf_larger(taps_size(in.width, out.width), taps_size(in.height, out.height));
+}
+
+/* From the view's slots, or made in `memory`. Those of the two axes are never in the same slot. */
+static nf_taps find_taps(nf_view *view, axis a, void *memory) {
+    if (view->slots == 0)
+        return make_taps(a, memory);
+    size_t number = ((size_t)a.in * 4 + (a.channels > 0 ? 2 : 0) + a.mirror) % view->slots;
+    slot *kept = (void *)(view->tap_slots + number * view->slot_size);
+    if (!is_same(kept->axis, a))
+        *kept = (slot){a, make_taps(a, (char *)kept + SLOT_HEADER)};
+    return kept->taps;
 }
 
 /* ---- Two passes ---- */
@@ -46,28 +87,27 @@ static bool vertical_first(nf_extent in, nf_extent out) {
 
 /* Bytes of scratch for a pass along rows. */
 static size_t blocks_size(int64_t in, int64_t out, size_t channels) {
-    size_t blocks = (align16((size_t)in * channels) + align16((size_t)out) * channels) * 16;
-    size_t groups = align16((size_t)out) / 16 * NF_GROUP_SIZE;
-    return blocks > groups ? blocks : groups;
+    return (align16((size_t)in * channels) + align16((size_t)out) * channels) * 16;
 }
 
 size_t nf_crop_scratch_size(nf_extent in, int64_t channels, nf_extent out) {
     size_t c = (size_t)channels, rows = (size_t)in.height * (size_t)out.width * c;
     size_t columns = (size_t)out.height * (size_t)in.width * c;
-    size_t words = taps_size(in.width, out.width) + taps_size(in.height, out.height);
-    return words * sizeof(uint32_t) + blocks_size(in.width, out.width, c) + (rows > columns ? rows : columns) + 64;
+    return taps_size(in.width, out.width) + taps_size(in.height, out.height) + blocks_size(in.width, out.width, c) +
+           nf_larger(rows, columns) + 64;
 }
 
-/* Resizes (in.height, in.width, channels) interleaved bytes, rows `source_row` apart, to planes. */
-static void resize(uint8_t *out, size_t stride, const uint8_t *source, size_t source_row, size_t channels, nf_extent in,
-                   nf_extent size, nf_interpolation interpolation, bool mirror, void *scratch) {
-    uint32_t *words = scratch;
-    nf_taps across = make_taps(in.width, size.width, interpolation, mirror, words);
-    words += taps_size(in.width, size.width);
-    nf_taps down = make_taps(in.height, size.height, interpolation, false, words);
-    words += taps_size(in.height, size.height);
-    uint8_t *blocks = (uint8_t *)words, *middle = blocks + blocks_size(in.width, size.width, channels);
-    size_t width = (size_t)size.width, rows = down.end - down.begin;
+/* Resizes (in.height, in.width, channels) interleaved bytes, rows `source_row` apart, to planes of the view's spare
+ * buffer from `out` on. */
+static void resize(nf_view *view, uint8_t *out, const uint8_t *source, size_t source_row, size_t channels, nf_extent in,
+                   nf_extent size, nf_interpolation interpolation, bool mirror) {
+    uint8_t *down_memory = (uint8_t *)view->scratch + taps_size(in.width, size.width);
+    uint8_t *blocks = down_memory + taps_size(in.height, size.height);
+    uint8_t *middle = blocks + blocks_size(in.width, size.width, channels);
+    nf_taps across =
+        find_taps(view, (axis){in.width, size.width, (int64_t)channels, interpolation, mirror}, view->scratch);
+    nf_taps down = find_taps(view, (axis){in.height, size.height, 0, interpolation, false}, down_memory);
+    size_t width = (size_t)size.width, stride = nf_plane_size(size), rows = down.end - down.begin;
     if (in.height == size.height) {
         nf_kernel->resample_rows(out, width, stride, source, source_row, rows, channels, &across, blocks);
     } else if (vertical_first(in, size)) {
@@ -77,8 +117,7 @@ static void resize(uint8_t *out, size_t stride, const uint8_t *source, size_t so
     } else {
         nf_kernel->resample_rows(middle, width * channels, width, source + down.begin * source_row, source_row, rows,
                                  channels, &across, blocks);
-        for (size_t y = 0; y < down.outputs; y++)
-            down.start[y] -= (uint32_t)down.begin;
+        down.begin = 0; /* the first row that it needs is the first one there */
         nf_kernel->resample_columns(out, width, stride, middle, width * channels, channels, width, &down);
     }
 }
@@ -136,15 +175,15 @@ void nf_view_crop(nf_view *view, nf_box box, nf_extent out, nf_interpolation int
         return;
     }
     nf_extent in = {box.height, box.width};
-    size_t stride = nf_plane_size(out), first = (size_t)box.top * (size_t)view->width + (size_t)box.left;
+    size_t first = (size_t)box.top * (size_t)view->width + (size_t)box.left;
     size_t channels = (size_t)view->channels, width = (size_t)view->width;
     if (view->source)
-        resize(view->spare, stride, view->source + first * channels, width * channels, channels, in, out, interpolation,
-               mirror, view->scratch);
+        resize(view, view->spare, view->source + first * channels, width * channels, channels, in, out, interpolation,
+               mirror);
     else
         for (size_t c = 0; c < channels; c++)
-            resize(view->spare + c * stride, stride, view->pixels + c * view->stride + first, width, 1, in, out,
-                   interpolation, mirror, view->scratch);
+            resize(view, view->spare + c * nf_plane_size(out), view->pixels + c * view->stride + first, width, 1, in,
+                   out, interpolation, mirror);
     nf_view_swap(view, out);
 }
 
@@ -211,6 +250,10 @@ static size_t scratch_size(const nf_transform *transform, nf_extent in, int64_t 
     return nf_crop_scratch_size(in, channels, (nf_extent){transform->crop.height, transform->crop.width});
 }
 
+static size_t slot_size(const nf_transform *transform, nf_extent in) {
+    return tap_slot_size(in, (nf_extent){transform->crop.height, transform->crop.width});
+}
+
 /* The largest centred box of allowed ratio. */
 static nf_box central_box(nf_extent in, nf_range ratio) {
     double height = (double)in.height, width = (double)in.width;
@@ -257,6 +300,7 @@ const nf_transform_type nf_crop_type = {.draw_size = sizeof(nf_box),
                                         .check = check,
                                         .plan = plan,
                                         .scratch_size = scratch_size,
+                                        .slot_size = slot_size,
                                         .draw = draw,
                                         .check_draw = check_draw,
                                         .apply = apply};
@@ -287,6 +331,10 @@ static size_t resize_scratch_size(const nf_transform *transform, nf_extent in, i
     return nf_crop_scratch_size(in, channels, nf_resized_extent(transform, in));
 }
 
+static size_t resize_slot_size(const nf_transform *transform, nf_extent in) {
+    return tap_slot_size(in, nf_resized_extent(transform, in));
+}
+
 static void apply_resize(nf_view *view, const nf_transform *transform, const void *record) {
     (void)record;
     nf_extent in = {view->height, view->width}, out = nf_resized_extent(transform, in);
@@ -298,6 +346,7 @@ const nf_transform_type nf_resize_type = {.draw_size = 0,
                                           .check = check_resize,
                                           .plan = plan_resize,
                                           .scratch_size = resize_scratch_size,
+                                          .slot_size = resize_slot_size,
                                           .draw = nf_draw_nothing,
                                           .check_draw = nf_check_any_draw,
                                           .apply = apply_resize};

@@ -135,15 +135,23 @@ static nf_status check_image_size(nf_extent size, int64_t n) {
     return NF_OK;
 }
 
-/* Are the recipe and the images fit for each other? `views`: what becomes of them; `room`: the largest extent of the
- * planes on the way; `scratch_size`: the most that a transform needs. */
-static nf_status plan_recipe(nf_extent *views, nf_extent *room, size_t *scratch_size, const nf_recipe *recipe,
-                             const nf_image *images, int64_t count) {
+/* How many slots of this size a worker has for taps: that all the sizes of boxes of small images fit, that they stay in
+ * its cache, and that they are worth the making. */
+static size_t slots_of(size_t size, int64_t views) {
+    enum { MOST = 128, LEAST = 32, BYTES = 1 << 18, LEAST_VIEWS = 64 };
+    if (size == 0 || BYTES / size < LEAST || views < LEAST_VIEWS)
+        return 0;
+    return BYTES / size < MOST ? BYTES / size / 4 * 4 : MOST;
+}
+
+/* Are the recipe and the images fit for each other? `views`: what becomes of them. */
+static nf_status plan_recipe(nf_extent *views, nf_room *room, const nf_recipe *recipe, const nf_image *images,
+                             int64_t count) {
     NF_TRY(check_recipe(recipe));
     if (recipe->channels < 1)
         return nf_fail(NF_BAD_VALUE, "images must have at least one channel, got %lld", (long long)recipe->channels);
-    *views = *room = (nf_extent){0, 0};
-    *scratch_size = 0;
+    *views = (nf_extent){0, 0};
+    *room = (nf_room){{0, 0}, 0, 0, 0};
     size_t most = 0;
     nf_extent previous = {0, 0};
     for (int64_t n = 0; n < count; n++) {
@@ -158,12 +166,14 @@ static nf_status plan_recipe(nf_extent *views, nf_extent *room, size_t *scratch_
             /* a crop that comes first reads the caller's image; all else works on planes */
             loaded = loaded || i == recipe->count || transform->kind != NF_RANDOM_RESIZED_CROP;
             if (loaded && nf_plane_size(extent) > most)
-                most = nf_plane_size(*room = extent);
+                most = nf_plane_size(room->planes = extent);
             if (i == recipe->count)
                 break;
             const nf_transform_type *type = TYPES[transform->kind];
             size_t size = type->scratch_size ? type->scratch_size(transform, extent, recipe->channels) : 0;
-            *scratch_size = size > *scratch_size ? size : *scratch_size;
+            room->scratch_size = nf_larger(room->scratch_size, size);
+            size = type->slot_size ? type->slot_size(transform, extent) : 0;
+            room->slot_size = nf_larger(room->slot_size, size);
             NF_TRY(plan_transform(&extent, transform, extent, recipe->channels));
             loaded = true;
         }
@@ -175,6 +185,7 @@ static nf_status plan_recipe(nf_extent *views, nf_extent *room, size_t *scratch_
                            (long long)views->width);
         *views = extent;
     }
+    room->slots = slots_of(room->slot_size, recipe->views * count);
     return NF_OK;
 }
 
@@ -220,9 +231,9 @@ static void sample_some(void *context, int64_t task, int worker) {
 
 nf_status nf_recipe_sample(void *records, const nf_recipe *recipe, const nf_image *images, const int64_t *indices,
                            int64_t count, uint64_t seed, uint32_t epoch) {
-    nf_extent views, room;
-    size_t scratch_size;
-    NF_TRY(plan_recipe(&views, &room, &scratch_size, recipe, images, count));
+    nf_extent views;
+    nf_room room;
+    NF_TRY(plan_recipe(&views, &room, recipe, images, count));
     for (int64_t n = 0; n < count; n++)
         if (indices[n] < 0)
             return nf_fail(NF_BAD_VALUE, "indices must be >= 0, got %lld", (long long)indices[n]);
@@ -314,7 +325,7 @@ static int64_t views_per_task(const apply_job *job, nf_extent out) {
     return nf_max(1, nf_min(VALUES / most, views / TASKS));
 }
 
-static nf_status apply_all(apply_job *job, nf_extent room, size_t scratch_size) {
+static nf_status apply_all(apply_job *job, nf_room room) {
     const nf_recipe *recipe = job->recipe;
     if (job->type == NF_VIEW_FLOATS)
         NF_TRY(nf_normalize_weights(job->scale, job->offset, recipe->mean, recipe->std, recipe->channels,
@@ -328,7 +339,7 @@ static nf_status apply_all(apply_job *job, nf_extent room, size_t scratch_size) 
     int64_t tasks = nf_ceil_div(recipe->views * job->count, job->views_per_task);
     int workers = nf_workers(tasks);
     void *memory;
-    NF_TRY(nf_views_alloc(job->views, &memory, workers, room, recipe->channels, scratch_size));
+    NF_TRY(nf_views_alloc(job->views, &memory, workers, room, recipe->channels));
     nf_status status = nf_parallel(apply_some, job, tasks, workers);
     nf_free(memory);
     return status;
@@ -343,9 +354,9 @@ nf_status nf_recipe_apply(void *views, nf_view_type type, nf_view_layout layout,
                      .images = images,
                      .records = records,
                      .count = count};
-    nf_extent extent, room;
-    size_t scratch_size;
-    NF_TRY(plan_recipe(&extent, &room, &scratch_size, recipe, images, count));
+    nf_extent extent;
+    nf_room room;
+    NF_TRY(plan_recipe(&extent, &room, recipe, images, count));
     if (recipe->pixel_type != NF_PIXEL_BYTE) {
         NF_TRY(nf_deep_check(recipe));
         if (type != NF_VIEW_FLOATS)
@@ -359,7 +370,7 @@ nf_status nf_recipe_apply(void *views, nf_view_type type, nf_view_layout layout,
     int64_t values = extent.height * extent.width * recipe->channels * recipe->views;
     job.streams = values * (int64_t)sizeof(float) >= LEAST_STREAM / (count > 0 ? count : 1);
     job.views_per_task = views_per_task(&job, extent);
-    nf_status status = apply_all(&job, room, scratch_size);
+    nf_status status = apply_all(&job, room);
     nf_free(weights);
     return status;
 }

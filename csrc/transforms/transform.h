@@ -12,6 +12,7 @@ typedef struct nf_transform_type {
     /* Can it work on images of this size, and of what size is the result? NULL: on all, and the same. */
     nf_status (*plan)(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels);
     size_t (*scratch_size)(const nf_transform *transform, nf_extent in, int64_t channels); /* NULL: none */
+    size_t (*slot_size)(const nf_transform *transform, nf_extent in); /* of taps that are kept; NULL: none */
     void (*draw)(void *record, const nf_transform *transform, nf_extent in, nf_random *random);
     /* Can this draw, which may come from anywhere, be carried out? */
     nf_status (*check_draw)(const void *record, const nf_transform *transform, nf_extent in);

@@ -1,6 +1,7 @@
 #include "view.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 enum { PADDING = 64, ALIGNMENT = 64 };
 
@@ -42,19 +43,25 @@ int nf_workers(int64_t tasks) {
     return tasks >= threads ? threads : tasks > 1 ? (int)tasks : 1;
 }
 
-nf_status nf_views_alloc(nf_view views[NF_MAX_THREADS], void **memory, int workers, nf_extent room, int64_t channels,
-                         size_t scratch_size) {
-    size_t planes, total;
-    if (__builtin_mul_overflow(nf_plane_size(room), (size_t)channels, &planes) || planes > PTRDIFF_MAX / 4 ||
-        scratch_size > PTRDIFF_MAX / 4 ||
-        __builtin_mul_overflow(2 * planes + align(scratch_size), (size_t)workers, &total))
+nf_status nf_views_alloc(nf_view views[NF_MAX_THREADS], void **memory, int workers, nf_room room, int64_t channels) {
+    size_t planes, total, scratch = align(room.scratch_size), slots = room.slots * room.slot_size;
+    if (__builtin_mul_overflow(nf_plane_size(room.planes), (size_t)channels, &planes) || planes > PTRDIFF_MAX / 4 ||
+        room.scratch_size > PTRDIFF_MAX / 4 ||
+        __builtin_mul_overflow(2 * planes + scratch + slots, (size_t)workers, &total))
         return nf_fail(NF_NO_MEMORY, "out of memory: the images are too large");
     NF_TRY(nf_alloc(memory, total));
     uint8_t *next = *memory;
     for (int i = 0; i < workers; i++) {
-        views[i] =
-            (nf_view){.channels = channels, .pixels = next, .spare = next + planes, .scratch = next + 2 * planes};
-        next += 2 * planes + align(scratch_size);
+        views[i] = (nf_view){.channels = channels,
+                             .pixels = next,
+                             .spare = next + planes,
+                             .scratch = next + 2 * planes,
+                             .tap_slots = next + 2 * planes + scratch,
+                             .slots = room.slots,
+                             .slot_size = room.slot_size};
+        for (size_t slot = 0; slot < room.slots; slot++)
+            memset(views[i].tap_slots + slot * room.slot_size, 0, sizeof(int64_t)); /* empty */
+        next += 2 * planes + scratch + slots;
     }
     return NF_OK;
 }
@@ -154,7 +161,7 @@ nf_status nf_map_images(uint8_t *out, size_t out_size, const uint8_t *images, nf
                .arguments = arguments};
     int workers = nf_workers(shape.count);
     void *memory;
-    NF_TRY(nf_views_alloc(job.views, &memory, workers, room, shape.channels, scratch_size));
+    NF_TRY(nf_views_alloc(job.views, &memory, workers, (nf_room){room, scratch_size, 0, 0}, shape.channels));
     nf_status status = nf_parallel(map_one, &job, shape.count, workers);
     nf_free(memory);
     return status;

@@ -12,7 +12,7 @@ typedef struct nf_extent {
 
 /* `pixels` holds the planes, `stride` bytes apart, with at least 64 bytes of padding after each, so that kernels need
  * no tails; `spare` has the same room for operations that can't work in place. While `source` is set, the image is
- * still the caller's, interleaved, and nothing is in `pixels`. */
+ * still the caller's, interleaved, and nothing is in `pixels`. `tap_slots`: crop.c's, from view to view. */
 typedef struct nf_view {
     const uint8_t *source;
     uint8_t *pixels, *spare;
@@ -20,6 +20,8 @@ typedef struct nf_view {
     int64_t height, width, channels;
     int64_t number; /* of the image in the batch of nf_map_images */
     void *scratch;
+    uint8_t *tap_slots;
+    size_t slots, slot_size; /* their number, a multiple of 4, or 0 */
 } nf_view;
 
 /* Bytes of one plane with its padding, and of all a view's planes. */
@@ -54,8 +56,14 @@ nf_status nf_map_images(uint8_t *out, size_t out_size, const uint8_t *images, nf
 /* How many workers to make room for: no more than there are tasks. */
 int nf_workers(int64_t tasks);
 
-/* The workers' memory: two buffers of planes and scratch each, in one block for nf_free; none after a failure. */
-nf_status nf_views_alloc(nf_view views[NF_MAX_THREADS], void **memory, int workers, nf_extent room, int64_t channels,
-                         size_t scratch_size);
+/* What a worker needs. */
+typedef struct nf_room {
+    nf_extent planes; /* the largest */
+    size_t scratch_size, slots, slot_size;
+} nf_room;
+
+/* The workers' memory: two buffers of planes, scratch and slots each, in one block for nf_free; none after a failure.
+ */
+nf_status nf_views_alloc(nf_view views[NF_MAX_THREADS], void **memory, int workers, nf_room room, int64_t channels);
 
 #endif
