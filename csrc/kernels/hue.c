@@ -70,84 +70,158 @@ static void shift_hue_plainly(uint8_t *pixels, size_t stride, float shift, size_
 
 #ifdef NF_BYTE_PERMUTE
 
-/* What the channels lack of the brightest at full saturation, for each hue before it is shifted. */
-static void make_lacks(uint8_t lacks[3][256], int shift) {
-    for (int16_t hue = 0; hue < 256; hue++) {
-        int16_t angle = (int16_t)(6 * ((hue + shift) & 255));
-        int16_t from_red = (int16_t)(angle > 765 ? angle - 765 : 765 - angle);
-        int16_t from_green = (int16_t)(angle > 510 ? angle - 510 : 510 - angle);
-        int16_t from_blue = (int16_t)(angle > 1020 ? angle - 1020 : 1020 - angle);
-        int16_t red = (int16_t)(510 - from_red), green = (int16_t)(from_green - 255), blue = (int16_t)(from_blue - 255);
-        lacks[0][hue] = (uint8_t)(red < 0 ? 0 : red > 255 ? 255 : red);
-        lacks[1][hue] = (uint8_t)(green < 0 ? 0 : green > 255 ? 255 : green);
-        lacks[2][hue] = (uint8_t)(blue < 0 ? 0 : blue > 255 ? 255 : blue);
-    }
+/* The same in whole numbers, 64 pixels at a time. With x = 42.5 (middle - min) / (max - min) the hue is a multiple of
+ * 85 plus x or less x, fraction dropped. Where x is a whole number, Pillow's quotient may fall short of it, and its hue
+ * is one less; whether it does depends on that number alone. */
+
+/* Tables of 256 bytes, by macros of the place. */
+#define FOUR(f, i) f(i), f((i) + 1), f((i) + 2), f((i) + 3)
+#define SIXTEEN(f, i) FOUR(f, i), FOUR(f, (i) + 4), FOUR(f, (i) + 8), FOUR(f, (i) + 12)
+#define SIXTY_FOUR(f, i) SIXTEEN(f, i), SIXTEEN(f, (i) + 16), SIXTEEN(f, (i) + 32), SIXTEEN(f, (i) + 48)
+#define TABLE(f) SIXTY_FOUR(f, 0), SIXTY_FOUR(f, 64), SIXTY_FOUR(f, 128), SIXTY_FOUR(f, 192)
+
+/* 2^15 / x rounded up; 2^16 / x rounded down, and below 2^16. For x = 0 any number will do. */
+#define UP(x) (32768 / ((x) + !(x)) + (32768 % ((x) + !(x)) > 0))
+#define DOWN(x) ((x) < 2 ? 65535 : 65536 / ((x) + !(x)))
+#define LOW_UP(x) (uint8_t)(UP(x) & 255)
+#define HIGH_UP(x) (uint8_t)(UP(x) >> 8)
+#define LOW_DOWN(x) (uint8_t)(DOWN(x) & 255)
+#define HIGH_DOWN(x) (uint8_t)(DOWN(x) >> 8)
+
+/* Is a hue that is a whole number less in single precision? */
+#define START(hue) ((hue) <= 85 ? 1 : (hue) <= 170 ? 3 : 5)
+#define Q(hue) ((float)(2 * (hue)-85 * START(hue)) / 85.0f)
+#define TURN(hue) ((hue) <= 212 ? ((float)START(hue) + Q(hue)) / 6.0f : (Q(hue) - 1.0f) / 6.0f + 1.0f)
+#define FALLS_SHORT(hue) (uint8_t)(255.0 * (double)TURN(hue) < (hue))
+
+/* What the channels lack of the brightest at full saturation. */
+#define DISTANCE(hue, angle) (6 * (hue) > (angle) ? 6 * (hue) - (angle) : (angle)-6 * (hue))
+#define CLAMPED(x) (uint8_t)((x) < 0 ? 0 : (x) > 255 ? 255 : (x))
+#define RED_LACK(hue) CLAMPED(510 - DISTANCE(hue, 765))
+#define GREEN_LACK(hue) CLAMPED(DISTANCE(hue, 510) - 255)
+#define BLUE_LACK(hue) CLAMPED(DISTANCE(hue, 1020) - 255)
+
+static const _Alignas(64) uint8_t UP_TABLE[2][256] = {{TABLE(LOW_UP)}, {TABLE(HIGH_UP)}};
+static const _Alignas(64) uint8_t DOWN_TABLE[2][256] = {{TABLE(LOW_DOWN)}, {TABLE(HIGH_DOWN)}};
+static const _Alignas(64) uint8_t SHORT_TABLE[256] = {TABLE(FALLS_SHORT)};
+static const _Alignas(64) uint8_t LACK_TABLE[3][256] = {{TABLE(RED_LACK)}, {TABLE(GREEN_LACK)}, {TABLE(BLUE_LACK)}};
+
+/* Numbers of 16 bits: those of 64 bytes in the order in which these are unpacked. */
+typedef struct shorts64 {
+    __m512i half[2];
+} shorts64;
+
+NF_BYTE_PERMUTE NF_INLINE shorts64 unpack64(__m512i low, __m512i high) {
+    return (shorts64){{_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)}};
 }
 
-/* What of 64 pixels is needed as numbers. `order` numbers the six orders of the channels. */
-typedef struct parts64 {
-    uint8_t max[64], range[64], above[64], order[64];
-} parts64;
+NF_BYTE_PERMUTE NF_INLINE shorts64 look_up_shorts(const uint8_t table[2][256], __m512i x) {
+    table256 low = load_table256(table[0]), high = load_table256(table[1]);
+    return unpack64(look_up64(&low, x), look_up64(&high, x));
+}
 
-NF_BYTE_PERMUTE NF_INLINE void split64(parts64 *parts, const uint8_t *r, const uint8_t *g, const uint8_t *b) {
-    __m512i red = _mm512_loadu_si512(r), green = _mm512_loadu_si512(g), blue = _mm512_loadu_si512(b);
-    __m512i max = _mm512_max_epu8(_mm512_max_epu8(red, green), blue);
-    __m512i min = _mm512_min_epu8(_mm512_min_epu8(red, green), blue);
+/* floor(x), and where x is whole. */
+NF_BYTE_PERMUTE NF_INLINE __m512i floor_of_x(__mmask64 *whole, __m512i above_min, __m512i range) {
+    shorts64 reciprocal = look_up_shorts(UP_TABLE, range), numerator = unpack64(above_min, _mm512_setzero_si512());
+    shorts64 divisor = unpack64(range, _mm512_setzero_si512());
+    __m512i quotient[2], rest[2];
+    NF_UNROLL
+    for (int i = 0; i < 2; i++) {
+        __m512i n = _mm512_mullo_epi16(numerator.half[i], _mm512_set1_epi16(85));
+        quotient[i] = _mm512_mulhi_epu16(n, reciprocal.half[i]); /* or one more */
+        __m512i twice = _mm512_add_epi16(divisor.half[i], divisor.half[i]);
+        rest[i] = _mm512_sub_epi16(n, _mm512_mullo_epi16(quotient[i], twice));
+    }
+    __m512i rests = _mm512_packs_epi16(rest[0], rest[1]), quotients = _mm512_packus_epi16(quotient[0], quotient[1]);
+    *whole = _mm512_testn_epi8_mask(rests, rests);
+    return _mm512_mask_sub_epi8(quotients, _mm512_movepi8_mask(rests), quotients, _mm512_set1_epi8(1));
+}
+
+NF_BYTE_PERMUTE NF_INLINE __m512i hue64(__m512i red, __m512i green, __m512i blue, __m512i max, __m512i min,
+                                        __m512i range) {
     __m512i middle = _mm512_xor_si512(_mm512_xor_si512(_mm512_xor_si512(red, green), blue), _mm512_xor_si512(max, min));
     __mmask64 is_red = _mm512_cmpeq_epi8_mask(red, max), is_green = _mm512_cmpeq_epi8_mask(green, max) & ~is_red;
     __m512i one = _mm512_mask_mov_epi8(green, is_green, red);
     __m512i other = _mm512_mask_mov_epi8(red, is_red | is_green, blue);
-    __m512i order = _mm512_mask_mov_epi8(_mm512_set1_epi8(4), is_green, _mm512_set1_epi8(2));
-    order = _mm512_maskz_mov_epi8(~is_red, order);
-    order = _mm512_mask_add_epi8(order, _mm512_cmplt_epu8_mask(one, other), order, _mm512_set1_epi8(1));
-    _mm512_storeu_si512(parts->max, max);
-    _mm512_storeu_si512(parts->range, _mm512_sub_epi8(max, min));
-    _mm512_storeu_si512(parts->above, _mm512_sub_epi8(max, middle));
-    _mm512_storeu_si512(parts->order, order);
+    __mmask64 falls = is_red ^ ~_mm512_cmplt_epu8_mask(one, other); /* with x */
+    __m512i base = _mm512_mask_mov_epi8(_mm512_set1_epi8((char)170), is_green, _mm512_set1_epi8(85));
+    base = _mm512_mask_mov_epi8(base, is_red, _mm512_movm_epi8(falls));
+
+    __mmask64 whole;
+    __m512i x = floor_of_x(&whole, _mm512_sub_epi8(middle, min), range);
+    __m512i less =
+        _mm512_mask_mov_epi8(_mm512_maskz_mov_epi8(falls, _mm512_set1_epi8(-1)), falls & whole, _mm512_setzero_si512());
+    __m512i hue = _mm512_add_epi8(base, _mm512_mask_sub_epi8(x, falls, less, x));
+    table256 shorts = load_table256(SHORT_TABLE);
+    return _mm512_mask_sub_epi8(hue, whole, hue, look_up64(&shorts, hue));
 }
 
-/* The hue of 16 of the pixels, and max saturation / 255^2. */
-NF_BYTE_PERMUTE NF_INLINE vint hue16(vreal *weight, const parts64 *parts, size_t i) {
-    const vreal starts = _mm512_setr_ps(1, -1, 1, 3, 3, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    const vreal signs = _mm512_setr_ps(-0.0f, 0, 0, -0.0f, 0, -0.0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    vint order = vi_load_bytes(parts->order + i);
-    vreal start = _mm512_permutexvar_ps(order, starts), sign = _mm512_permutexvar_ps(order, signs);
-    vreal max = v_load_bytes(parts->max + i), range = v_load_bytes(parts->range + i);
-    vreal q = v_div(v_load_bytes(parts->above + i), v_max(range, v_set(1)));
-    vreal sextants = v_add(start, _mm512_xor_ps(q, sign)), turn = divide_6(sextants);
-    turn = _mm512_mask_add_ps(turn, v_gt(v_zero(), sextants), turn, v_set(1));
+/* max saturation: 255 range, less what remains of its division by max. */
+NF_BYTE_PERMUTE NF_INLINE shorts64 chroma64(__m512i max, __m512i range) {
+    shorts64 reciprocal = look_up_shorts(DOWN_TABLE, max), divisor = unpack64(max, _mm512_setzero_si512());
+    shorts64 times_256 = unpack64(_mm512_setzero_si512(), range), times_1 = unpack64(range, _mm512_setzero_si512());
+    shorts64 chroma;
+    NF_UNROLL
+    for (int i = 0; i < 2; i++) {
+        __m512i n = _mm512_sub_epi16(times_256.half[i], times_1.half[i]);
+        __m512i quotient = _mm512_mulhi_epu16(n, reciprocal.half[i]); /* or one less */
+        __m512i rest = _mm512_sub_epi16(n, _mm512_mullo_epi16(quotient, divisor.half[i]));
+        rest = _mm512_min_epu16(rest, _mm512_sub_epi16(rest, divisor.half[i]));
+        chroma.half[i] = _mm512_sub_epi16(n, rest);
+    }
+    return chroma;
+}
 
-    vreal divisor = v_max(max, v_set(1)), reciprocal = _mm512_rcp14_ps(divisor);
-    reciprocal = v_fma(v_fnma(divisor, reciprocal, v_set(1)), reciprocal, reciprocal);
-    vreal saturation = v_floor(v_fma(v_mul(range, v_set(255)), reciprocal, v_set(ABOUT_A_THIRD_OF_255TH)));
-    *weight = v_mul(v_mul(max, saturation), v_set(1.0f / 65025));
-    return vi_from_real(_mm512_mul_round_ps(turn, v_set(255), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC));
+/* chroma / 255, rounded. */
+NF_BYTE_PERMUTE NF_INLINE __m512i all_of_chroma(shorts64 chroma) {
+    NF_UNROLL
+    for (int i = 0; i < 2; i++) {
+        __m512i n = _mm512_add_epi16(chroma.half[i], _mm512_set1_epi16(127));
+        chroma.half[i] = _mm512_srli_epi16(_mm512_mulhi_epu16(n, _mm512_set1_epi16((short)0x8081)), 7);
+    }
+    return _mm512_packus_epi16(chroma.half[0], chroma.half[1]);
+}
+
+/* chroma lack / 255^2, rounded: floor(n / 255^2) for n = chroma lack + 255^2 / 2. */
+NF_BYTE_PERMUTE NF_INLINE __m512i part_of_chroma(shorts64 chroma, __m512i lack) {
+    shorts64 times_1 = unpack64(lack, _mm512_setzero_si512()), times_256 = unpack64(_mm512_setzero_si512(), lack);
+    NF_UNROLL
+    for (int i = 0; i < 2; i++) {
+        __m512i n_high =
+            _mm512_add_epi16(_mm512_mulhi_epu16(chroma.half[i], times_256.half[i]), _mm512_set1_epi16(127));
+        __m512i n_low = _mm512_add_epi16(_mm512_mullo_epi16(chroma.half[i], times_1.half[i]), _mm512_set1_epi16(32512));
+        /* of n / 256 by 255^2 / 256, or one less */
+        __m512i quotient = _mm512_srli_epi16(_mm512_mulhi_epu16(n_high, _mm512_set1_epi16((short)33025)), 7);
+        __m512i rest = _mm512_add_epi16(n_low, _mm512_mullo_epi16(quotient, _mm512_set1_epi16(65536 - 65025)));
+        __mmask32 more = _mm512_cmpge_epu16_mask(rest, _mm512_set1_epi16((short)65025));
+        chroma.half[i] = _mm512_mask_add_epi16(quotient, more, quotient, _mm512_set1_epi16(1));
+    }
+    return _mm512_packus_epi16(chroma.half[0], chroma.half[1]);
 }
 
 NF_BYTE_PERMUTE static void shift_hue_permuting(uint8_t *pixels, size_t stride, int shift, size_t n) {
-    uint8_t lacks[3][256], lack[3][64];
-    make_lacks(lacks, shift);
-    table256 tables[3] = {load_table256(lacks[0]), load_table256(lacks[1]), load_table256(lacks[2])};
+    table256 tables[3] = {load_table256(LACK_TABLE[0]), load_table256(LACK_TABLE[1]), load_table256(LACK_TABLE[2])};
+    const __m512i full = _mm512_set1_epi8(-1);
     for (size_t i = 0; i < n; i += 64) {
-        parts64 parts;
-        vreal weights[4];
-        vint hues[4];
-        split64(&parts, pixels + i, pixels + stride + i, pixels + 2 * stride + i);
-        NF_UNROLL
-        for (size_t part = 0; part < 4; part++)
-            hues[part] = hue16(&weights[part], &parts, 16 * part);
-        __m512i hue = pack_bytes64(hues);
+        __m512i red = _mm512_loadu_si512(pixels + i), green = _mm512_loadu_si512(pixels + stride + i);
+        __m512i blue = _mm512_loadu_si512(pixels + 2 * stride + i);
+        __m512i max = _mm512_max_epu8(_mm512_max_epu8(red, green), blue);
+        __m512i min = _mm512_min_epu8(_mm512_min_epu8(red, green), blue), range = _mm512_sub_epi8(max, min);
+        __m512i hue = _mm512_add_epi8(hue64(red, green, blue, max, min, range), _mm512_set1_epi8((char)shift));
+        shorts64 chroma = chroma64(max, range);
+
+        __m512i lack[3];
         NF_UNROLL
         for (size_t c = 0; c < 3; c++)
-            _mm512_storeu_si512(lack[c], look_up64(&tables[c], hue));
-        __m512i max = _mm512_loadu_si512(parts.max);
+            lack[c] = look_up64(&tables[c], hue);
+        /* two of the three lack all or nothing, so that there is but one that lacks a part */
+        __m512i odd = _mm512_xor_si512(_mm512_xor_si512(lack[0], lack[1]), _mm512_xor_si512(lack[2], full));
+        __m512i all = all_of_chroma(chroma), part = part_of_chroma(chroma, odd);
         NF_UNROLL
         for (size_t c = 0; c < 3; c++) {
-            vint less[4];
-            NF_UNROLL
-            for (size_t part = 0; part < 4; part++)
-                less[part] = vi_from_real(v_fma(weights[part], v_load_bytes(lack[c] + 16 * part), v_set(0.5f)));
-            _mm512_storeu_si512(pixels + c * stride + i, _mm512_sub_epi8(max, pack_bytes64(less)));
+            __m512i less = _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(lack[c], lack[c]), part);
+            less = _mm512_mask_mov_epi8(less, _mm512_cmpeq_epi8_mask(lack[c], full), all);
+            _mm512_storeu_si512(pixels + c * stride + i, _mm512_sub_epi8(max, less));
         }
     }
 }
