@@ -21,6 +21,13 @@ static bool start(nf_image_call *call, int64_t height, int64_t width) {
     return nf_start_call(call, height, width, call->shape.channels);
 }
 
+/* Of arguments that come in an array. */
+static bool check_count(Py_ssize_t count, Py_ssize_t wanted) {
+    if (count != wanted)
+        PyErr_Format(PyExc_TypeError, "%zd arguments are needed, got %zd", wanted, count);
+    return count == wanted;
+}
+
 static PyObject *vflip(PyObject *module, PyObject *object) {
     (void)module;
     nf_image_call call;
@@ -28,14 +35,13 @@ static PyObject *vflip(PyObject *module, PyObject *object) {
 }
 
 /* crop(image, top, left, height, width) */
-static PyObject *crop(PyObject *module, PyObject *arguments) {
+static PyObject *crop(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
-    PyObject *object;
     nf_box box;
     nf_image_call call;
-    if (!PyArg_ParseTuple(arguments, "Oiiii", &object, &box.top, &box.left, &box.height, &box.width))
+    if (!check_count(count, 5) || !nf_read_box(&box, arguments + 1))
         return NULL;
-    if (!nf_read_images(&call, object, 2))
+    if (!nf_read_images(&call, arguments[0], 2))
         return nf_drop_call(&call);
     /* no room for a box that will be refused */
     bool fits = box.height >= 0 && box.height <= call.shape.height && box.width >= 0 && box.width <= call.shape.width;
@@ -52,7 +58,7 @@ static PyObject *pad(PyObject *module, PyObject *arguments) {
     nf_image_call call;
     if (!PyArg_ParseTuple(arguments, "OiiiiiO", &object, &left, &top, &right, &bottom, &mode, &fill))
         return NULL;
-    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill))
+    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill, "fill"))
         return nf_drop_call(&call);
     nf_padding padding = {left, top, right, bottom, (nf_padding_mode)mode};
     int64_t height, width;
@@ -61,7 +67,7 @@ static PyObject *pad(PyObject *module, PyObject *arguments) {
         nf_raise(status);
     if (status != NF_OK || !start(&call, height, width))
         return nf_drop_call(&call);
-    status = nf_pad(call.to, call.from, call.shape, padding, PyArray_DATA(call.fill), PyArray_DIM(call.fill, 0));
+    status = nf_pad(call.to, call.from, call.shape, padding, call.fill, call.fill_count);
     return nf_end_call(&call, status);
 }
 
@@ -74,7 +80,7 @@ static PyObject *rotate(PyObject *module, PyObject *arguments) {
     nf_image_call call;
     if (!PyArg_ParseTuple(arguments, "OdpOiO", &object, &angle, &expands, &center, &interpolation, &fill))
         return NULL;
-    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill) ||
+    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill, "fill") ||
         !read_numbers(&call, center, "center", 2, true))
         return nf_drop_call(&call);
     int64_t height, width;
@@ -84,7 +90,7 @@ static PyObject *rotate(PyObject *module, PyObject *arguments) {
     if (status != NF_OK || !start(&call, height, width))
         return nf_drop_call(&call);
     status = nf_rotate(call.to, call.from, call.shape, angle, expands, numbers_of(&call),
-                       (nf_interpolation)interpolation, PyArray_DATA(call.fill), PyArray_DIM(call.fill, 0));
+                       (nf_interpolation)interpolation, call.fill, call.fill_count);
     return nf_end_call(&call, status);
 }
 
@@ -98,11 +104,11 @@ static PyObject *affine(PyObject *module, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "OddddddOiO", &object, &angle, translate, translate + 1, &scale, shear, shear + 1,
                           &center, &interpolation, &fill))
         return NULL;
-    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill) ||
+    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill, "fill") ||
         !read_numbers(&call, center, "center", 2, true) || !start(&call, call.shape.height, call.shape.width))
         return nf_drop_call(&call);
     nf_status status = nf_affine(call.to, call.from, call.shape, angle, translate, scale, shear, numbers_of(&call),
-                                 (nf_interpolation)interpolation, PyArray_DATA(call.fill), PyArray_DIM(call.fill, 0));
+                                 (nf_interpolation)interpolation, call.fill, call.fill_count);
     return nf_end_call(&call, status);
 }
 
@@ -114,36 +120,38 @@ static PyObject *perspective(PyObject *module, PyObject *arguments) {
     nf_image_call call;
     if (!PyArg_ParseTuple(arguments, "OOiO", &object, &points, &interpolation, &fill))
         return NULL;
-    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill) ||
+    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, fill, "fill") ||
         !read_numbers(&call, points, "points", 16, false) || !start(&call, call.shape.height, call.shape.width))
         return nf_drop_call(&call);
     const double *p = numbers_of(&call);
     nf_status status = nf_perspective(call.to, call.from, call.shape, p, p + 8, (nf_interpolation)interpolation,
-                                      PyArray_DATA(call.fill), PyArray_DIM(call.fill, 0));
+                                      call.fill, call.fill_count);
     return nf_end_call(&call, status);
 }
 
 /* erase(image, top, left, height, width, value) */
-static PyObject *erase(PyObject *module, PyObject *arguments) {
+static PyObject *erase(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
-    PyObject *object, *value;
     nf_box box;
     nf_image_call call;
-    if (!PyArg_ParseTuple(arguments, "OiiiiO", &object, &box.top, &box.left, &box.height, &box.width, &value))
+    if (!check_count(count, 6) || !nf_read_box(&box, arguments + 1))
         return NULL;
-    if (!nf_read_images(&call, object, 2) || !nf_read_fill(&call, value) ||
+    if (!nf_read_images(&call, arguments[0], 2) || !nf_read_fill(&call, arguments[5], "value") ||
         !start(&call, call.shape.height, call.shape.width))
         return nf_drop_call(&call);
-    nf_status status =
-        nf_erase(call.to, call.from, call.shape, box, PyArray_DATA(call.fill), PyArray_DIM(call.fill, 0));
+    nf_status status = nf_erase(call.to, call.from, call.shape, box, call.fill, call.fill_count);
     return nf_end_call(&call, status);
 }
 
 static PyMethodDef methods[] = {
-    {"vflip", vflip, METH_O, NULL},         {"crop", crop, METH_VARARGS, NULL},
-    {"pad", pad, METH_VARARGS, NULL},       {"rotate", rotate, METH_VARARGS, NULL},
-    {"affine", affine, METH_VARARGS, NULL}, {"perspective", perspective, METH_VARARGS, NULL},
-    {"erase", erase, METH_VARARGS, NULL},   {0},
+    {"vflip", vflip, METH_O, NULL},
+    {"crop", (PyCFunction)(void (*)(void))crop, METH_FASTCALL, NULL},
+    {"pad", pad, METH_VARARGS, NULL},
+    {"rotate", rotate, METH_VARARGS, NULL},
+    {"affine", affine, METH_VARARGS, NULL},
+    {"perspective", perspective, METH_VARARGS, NULL},
+    {"erase", (PyCFunction)(void (*)(void))erase, METH_FASTCALL, NULL},
+    {0},
 };
 
 int nf_bind_geometry(PyObject *module) {

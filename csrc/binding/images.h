@@ -15,10 +15,17 @@ PyArrayObject *nf_images_input(PyObject *object, const char *name, nf_images *sh
 /* A new array like `images`, of another shape; `shape.count` only matters if they are a batch. */
 PyArrayObject *nf_new_images(PyArrayObject *images, nf_images shape, int type);
 
-/* The arrays of a call on images: `fill` and `numbers` where there are such arguments. */
+/* The arrays of a call on images: the fill and `numbers` where there are such arguments. */
 typedef struct nf_image_call {
-    PyArrayObject *images, *out, *fill, *numbers;
-    nf_images shape; /* of the images */
+    PyArrayObject *images, *out, *fill_array, *numbers;
+    nf_images shape;  /* of the images */
+    const void *fill; /* fill_count numbers of the images' type */
+    npy_intp fill_count;
+    union {
+        uint8_t byte;
+        uint16_t number;
+        float real;
+    } one; /* a fill that is no array */
     const void *from;
     void *to;
 } nf_image_call;
@@ -37,9 +44,12 @@ bool nf_start_typed_call(nf_image_call *call, int64_t height, int64_t width, int
 bool nf_start_alike(nf_image_call *call, PyObject *object);
 bool nf_start_bytes_alike(nf_image_call *call, PyObject *object); /* of bytes only */
 
-/* The value of pixels that have none: one number for all channels or one for each, of the images' type; false with an
- * exception. */
-bool nf_read_fill(nf_image_call *call, PyObject *object);
+/* The integers of a box, named in errors; false with an exception. */
+bool nf_read_box(nf_box *box, PyObject *const *numbers);
+
+/* The value of pixels that have none: an integer for all channels, or an array of one number for all or one for each,
+ * of the images' type; false with an exception. */
+bool nf_read_fill(nf_image_call *call, PyObject *object, const char *name);
 
 /* After nf_start_call: takes the GIL again, and returns the result or raises. */
 PyObject *nf_end_call(nf_image_call *call, nf_status status);

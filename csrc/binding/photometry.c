@@ -98,11 +98,11 @@ static PyObject *cutout(PyObject *module, PyObject *arguments) {
     nf_image_call call;
     if (!PyArg_ParseTuple(arguments, "OiiiiO", &image, &y, &x, &height, &width, &fill))
         return NULL;
-    if (!nf_read_images(&call, image, 2) || !nf_read_fill(&call, fill) ||
+    if (!nf_read_images(&call, image, 2) || !nf_read_fill(&call, fill, "fill") ||
         !nf_start_call(&call, call.shape.height, call.shape.width, call.shape.channels))
         return nf_drop_call(&call);
-    return nf_end_call(&call, nf_cutout(call.to, call.from, call.shape, y, x, height, width, PyArray_DATA(call.fill),
-                                        PyArray_DIM(call.fill, 0)));
+    return nf_end_call(&call,
+                       nf_cutout(call.to, call.from, call.shape, y, x, height, width, call.fill, call.fill_count));
 }
 
 /* `order` as bytes; what does not fit in one becomes 255, which no grid accepts. */

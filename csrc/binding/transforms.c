@@ -2,6 +2,8 @@
  * other types are errors, not casts. */
 #include "images.h"
 
+#include <math.h>
+
 void nf_release(void *object) {
     Py_XDECREF((PyObject *)object);
 }
@@ -55,16 +57,67 @@ bool nf_read_images(nf_image_call *call, PyObject *object, int min_ndim) {
     return read_images(call, object, min_ndim, false);
 }
 
-bool nf_read_fill(nf_image_call *call, PyObject *object) {
+static bool read_integer(int32_t *value, PyObject *object, const char *name) {
+    PyObject *whole = PyBool_Check(object) || PyArray_IsScalar(object, Bool) ? NULL : PyNumber_Index(object);
+    if (!whole) {
+        if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError))
+            PyErr_Format(PyExc_TypeError, "%s must be an integer, got %R", name, object);
+        return false;
+    }
+    int overflow;
+    long long number = PyLong_AsLongLongAndOverflow(whole, &overflow);
+    bool fits = !overflow && number >= INT32_MIN && number <= INT32_MAX;
+    if (!fits)
+        PyErr_Format(PyExc_ValueError, "%s must be in %d..%d, got %S", name, INT32_MIN, INT32_MAX, whole);
+    Py_DECREF(whole);
+    *value = (int32_t)number;
+    return fits;
+}
+
+bool nf_read_box(nf_box *box, PyObject *const *numbers) {
+    return read_integer(&box->top, numbers[0], "top") && read_integer(&box->left, numbers[1], "left") &&
+           read_integer(&box->height, numbers[2], "height") && read_integer(&box->width, numbers[3], "width");
+}
+
+static bool read_one_fill(nf_image_call *call, PyObject *object, const char *name) {
+    int overflow, white = call->shape.type == NF_PIXEL_BYTE ? 255 : 65535;
+    long value = PyLong_AsLongAndOverflow(object, &overflow);
+    if (call->shape.type == NF_PIXEL_FLOAT) {
+        double real = PyLong_AsDouble(object);
+        if (PyErr_Occurred()) { /* too large; the core refuses what is not finite */
+            PyErr_Clear();
+            real = HUGE_VAL;
+        }
+        call->one.real = (float)real;
+    } else if (overflow || value < 0 || value > white) {
+        PyErr_Format(PyExc_ValueError, "%s must be in 0..%d, got %S", name, white, object);
+        return false;
+    } else if (call->shape.type == NF_PIXEL_SHORT) {
+        call->one.number = (uint16_t)value;
+    } else {
+        call->one.byte = (uint8_t)value;
+    }
+    call->fill = &call->one;
+    call->fill_count = 1;
+    return true;
+}
+
+bool nf_read_fill(nf_image_call *call, PyObject *object, const char *name) {
+    if (PyLong_CheckExact(object))
+        return read_one_fill(call, object, name);
     int type = nf_numpy_type(call->shape.type);
     PyArrayObject *fill = PyArray_Check(object) ? (PyArrayObject *)object : NULL;
     if (fill && PyArray_TYPE(fill) == type && PyArray_NDIM(fill) == 1 && PyArray_ISCARRAY_RO(fill)) {
         Py_INCREF(object);
-        call->fill = fill;
-        return true;
+        call->fill_array = fill;
+    } else {
+        call->fill_array = nf_input(object, name, type, 1, 1);
     }
-    call->fill = nf_input(object, "fill", type, 1, 1);
-    return call->fill != NULL;
+    if (!call->fill_array)
+        return false;
+    call->fill = PyArray_DATA(call->fill_array);
+    call->fill_count = PyArray_DIM(call->fill_array, 0);
+    return true;
 }
 
 bool nf_start_call(nf_image_call *call, int64_t height, int64_t width, int64_t channels) {
@@ -101,7 +154,7 @@ bool nf_start_bytes_alike(nf_image_call *call, PyObject *object) {
 PyObject *nf_drop_call(nf_image_call *call) {
     nf_release(call->images);
     nf_release(call->out);
-    nf_release(call->fill);
+    nf_release(call->fill_array);
     nf_release(call->numbers);
     return NULL;
 }
@@ -121,12 +174,13 @@ PyObject *nf_end_call(nf_image_call *call, nf_status status) {
 
 static PyObject *resized_crop(PyObject *module, PyObject *arguments) {
     (void)module;
-    PyObject *image;
+    PyObject *image, *numbers[4];
     nf_box box;
     int height, width, interpolation;
     nf_image_call call;
-    if (!PyArg_ParseTuple(arguments, "Oiiiiiii", &image, &box.top, &box.left, &box.height, &box.width, &height, &width,
-                          &interpolation))
+    if (!PyArg_ParseTuple(arguments, "OOOOOiii", &image, &numbers[0], &numbers[1], &numbers[2], &numbers[3], &height,
+                          &width, &interpolation) ||
+        !nf_read_box(&box, numbers))
         return NULL;
     if (!nf_read_images(&call, image, 2))
         return nf_drop_call(&call);

@@ -249,16 +249,16 @@ typedef struct nf_raster {
     /* reverses the order of bytes */                                                                                 \
     K(void, mirror_row, (uint8_t * row, size_t n))                                                                    \
     /* warp.c: positions for `n` <= NF_WARP_CHUNK pixels of a row, from (column, row) on, or NF_WARP_OUTSIDE in x;    \
-     * the number of inner ones; there is room for NF_WARP_CHUNK */                                                   \
-    K(size_t, project_affine,                                                                                         \
+     * there is room for NF_WARP_CHUNK */                                                                             \
+    K(void, project_affine,                                                                                           \
       (int32_t * x, int32_t * y, const nf_projection *projection, double column, double row, size_t n))               \
-    K(size_t, project_perspective,                                                                                    \
+    K(void, project_perspective,                                                                                      \
       (int32_t * x, int32_t * y, const nf_projection *projection, double column, double row, size_t n))               \
     /* for nearest neighbours, from a start in 2^-16 pixels */                                                        \
-    K(size_t, project_stepwise,                                                                                       \
+    K(void, project_stepwise,                                                                                         \
       (int32_t * x, int32_t * y, const nf_projection *projection, int32_t x_start, int32_t y_start, size_t n))        \
-    /* 0 outside, 1 within the image, 2 inner */                                                                      \
-    K(void, find_zones,                                                                                               \
+    /* 0 outside, 1 within the image, 2 inner; the number of inner ones */                                            \
+    K(size_t, find_zones,                                                                                             \
       (uint8_t * zones, const nf_projection *projection, const int32_t *x, const int32_t *y, size_t n))               \
     /* the pixels there: at inner positions, at any */                                                                \
     K(void, sample_nearest, (uint8_t * out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n))       \

@@ -8,14 +8,6 @@ enum { ONE = 1 << NF_WARP_BITS, FRACTION = ONE - 1, MOST = NF_WARP_CHUNK };
 
 /* ---- Positions ---- */
 
-/* How many positions lie where a sample needs no care for the image's borders. */
-static size_t count_inner(const nf_projection *p, const int32_t *x, const int32_t *y, size_t n) {
-    int32_t low_x = p->low_x, high_x = p->high_x, low_y = p->low_y, high_y = p->high_y, count = 0;
-    for (size_t i = 0; i < n; i++)
-        count += (x[i] >= low_x) & (x[i] < high_x) & (y[i] >= low_y) & (y[i] < high_y);
-    return (size_t)count;
-}
-
 /* Position (u, v) as whole numbers. What lies outside, or nowhere (NaN), gives NF_WARP_OUTSIDE. All in double
  * precision, so that loops over it become vectors. */
 NF_INLINE void place(int32_t *x, int32_t *y, double u, double v, const nf_projection *p) {
@@ -27,15 +19,14 @@ NF_INLINE void place(int32_t *x, int32_t *y, double u, double v, const nf_projec
 }
 
 /* Products and sums in Pillow's order. */
-size_t NF_KERNEL(project_affine)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,
-                                 double column, double row, size_t n) {
+void NF_KERNEL(project_affine)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection, double column,
+                               double row, size_t n) {
     const nf_projection p = *projection;
     double x_row = p.matrix[1] * row, y_row = p.matrix[4] * row;
     for (size_t i = 0; i < n; i++) {
         double at = column + (double)(int32_t)i;
         place(x + i, y + i, p.matrix[0] * at + x_row + p.matrix[2], p.matrix[3] * at + y_row + p.matrix[5], &p);
     }
-    return count_inner(&p, x, y, n);
 }
 
 /* `scale` and `shift`: those of p, as constants. */
@@ -145,17 +136,16 @@ static void project_nearest(int32_t *x, int32_t *y, const nf_projection *p, doub
     }
 }
 
-size_t NF_KERNEL(project_perspective)(int32_t *restrict x, int32_t *restrict y, const nf_projection *p, double column,
-                                      double row, size_t n) {
+void NF_KERNEL(project_perspective)(int32_t *restrict x, int32_t *restrict y, const nf_projection *p, double column,
+                                    double row, size_t n) {
     if (p->scale == 1)
         project_nearest(x, y, p, column, row, n);
     else
         project_points(x, y, *p, column, row, n, ONE, 0.5);
-    return count_inner(p, x, y, n);
 }
 
-size_t NF_KERNEL(project_stepwise)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,
-                                   int32_t x_start, int32_t y_start, size_t n) {
+void NF_KERNEL(project_stepwise)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,
+                                 int32_t x_start, int32_t y_start, size_t n) {
     const nf_projection p = *projection;
     uint32_t x_step = (uint32_t)p.x_step, y_step = (uint32_t)p.y_step;
     int32_t width = (int32_t)p.width, height = (int32_t)p.height;
@@ -166,17 +156,39 @@ size_t NF_KERNEL(project_stepwise)(int32_t *restrict x, int32_t *restrict y, con
         x[i] = inside ? x_in : NF_WARP_OUTSIDE;
         y[i] = y_in;
     }
-    return count_inner(&p, x, y, n);
 }
 
-void NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, const int32_t *x, const int32_t *y,
-                           size_t n) {
-    int32_t low_x = p->low_x, high_x = p->high_x, low_y = p->low_y, high_y = p->high_y;
+#ifdef __AVX512F__
+size_t NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, const int32_t *x, const int32_t *y,
+                             size_t n) {
+    vint low_x = vi_set(p->low_x), high_x = vi_set(p->high_x), low_y = vi_set(p->low_y), high_y = vi_set(p->high_y);
+    size_t count = 0;
+    for (size_t i = 0; i < n; i += NF_WIDTH) {
+        vmask there = n - i < NF_WIDTH ? (vmask)((1u << (n - i)) - 1u) : (vmask)0xffff;
+        vint column = _mm512_maskz_loadu_epi32(there, x + i), row = _mm512_maskz_loadu_epi32(there, y + i);
+        vmask inner = _mm512_mask_cmpge_epi32_mask(there, column, low_x);
+        inner = _mm512_mask_cmplt_epi32_mask(inner, column, high_x);
+        inner = _mm512_mask_cmpge_epi32_mask(inner, row, low_y);
+        inner = _mm512_mask_cmplt_epi32_mask(inner, row, high_y);
+        vmask inside = (vmask)~_mm512_movepi32_mask(column);
+        __m128i zone = _mm_add_epi8(_mm_maskz_set1_epi8(inside, 1), _mm_maskz_set1_epi8(inner, 1));
+        _mm_mask_storeu_epi8(zones + i, there, zone);
+        count += (size_t)__builtin_popcount(inner);
+    }
+    return count;
+}
+#else
+size_t NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, const int32_t *x, const int32_t *y,
+                             size_t n) {
+    int32_t low_x = p->low_x, high_x = p->high_x, low_y = p->low_y, high_y = p->high_y, count = 0;
     for (size_t i = 0; i < n; i++) {
         int32_t inner = (x[i] >= low_x) & (x[i] < high_x) & (y[i] >= low_y) & (y[i] < high_y);
         zones[i] = (uint8_t)((x[i] >= 0) + inner);
+        count += inner;
     }
+    return (size_t)count;
 }
+#endif
 
 /* ---- Samples ---- */
 

@@ -125,26 +125,24 @@ static int32_t step(int32_t a, int32_t b, int64_t c) {
     return (int32_t)((uint32_t)a + (uint32_t)b * (uint32_t)c);
 }
 
-/* Of `n` pixels from (x, y) on; the number of inner ones. */
-static size_t find_positions(positions *at, const nf_warp *warp, int64_t x, int64_t y, size_t n) {
+/* Of `n` pixels from (x, y) on. */
+static void find_positions(positions *at, const nf_warp *warp, int64_t x, int64_t y, size_t n) {
     const nf_projection *p = &warp->projection;
     double column = (double)x + 0.5, row = (double)y + 0.5;
     if (warp->columns) {
-        size_t inner = 0;
         for (size_t i = 0; i < n; i++) {
             int32_t from = warp->columns[x + (int64_t)i], down = warp->rows[y];
             at->x[i] = from >= 0 && down >= 0 ? from : NF_WARP_OUTSIDE;
             at->y[i] = down;
-            inner += at->x[i] >= 0 && down < p->high_y;
         }
-        return inner;
+    } else if (warp->stepwise) {
+        nf_kernel->project_stepwise(at->x, at->y, p, step(step(warp->x_start, warp->x_down, y), p->x_step, x),
+                                    step(step(warp->y_start, warp->y_down, y), p->y_step, x), n);
+    } else if (warp->affine) {
+        nf_kernel->project_affine(at->x, at->y, p, column, row, n);
+    } else {
+        nf_kernel->project_perspective(at->x, at->y, p, column, row, n);
     }
-    if (warp->stepwise)
-        return nf_kernel->project_stepwise(at->x, at->y, p, step(step(warp->x_start, warp->x_down, y), p->x_step, x),
-                                           step(step(warp->y_start, warp->y_down, y), p->y_step, x), n);
-    if (warp->affine)
-        return nf_kernel->project_affine(at->x, at->y, p, column, row, n);
-    return nf_kernel->project_perspective(at->x, at->y, p, column, row, n);
 }
 
 typedef enum zone { OUTSIDE, EDGE, INNER } zone;
@@ -180,9 +178,7 @@ static samplers samplers_of(nf_interpolation interpolation) {
 
 /* Pixels of more than one zone: run by run. */
 static void sample_mixed(uint8_t *out, const nf_raster *in, const nf_warp *warp, samplers sample, const positions *at,
-                         size_t n) {
-    uint8_t zones[NF_WARP_CHUNK + 8] = {0};
-    nf_kernel->find_zones(zones, &warp->projection, at->x, at->y, n);
+                         const uint8_t *zones, size_t n) {
     for (size_t begin = 0, end; begin < n; begin = end) {
         zone here = zones[begin];
         end = run_end(zones, begin, n);
@@ -205,13 +201,15 @@ void nf_warp_rows(uint8_t *out, const uint8_t *image, int64_t begin, int64_t cou
                     .row = (size_t)(warp->in.width * warp->channels)};
     samplers sample = samplers_of(warp->interpolation);
     positions at;
+    uint8_t zones[NF_WARP_CHUNK + 8] = {0};
     for (int64_t y = begin; y < begin + count; y++)
         for (int64_t x = 0; x < warp->out.width; x += NF_WARP_CHUNK) {
             size_t n = (size_t)nf_min(NF_WARP_CHUNK, warp->out.width - x);
-            if (find_positions(&at, warp, x, y, n) == n)
+            find_positions(&at, warp, x, y, n);
+            if (nf_kernel->find_zones(zones, &warp->projection, at.x, at.y, n) == n)
                 sample.inner(out, &in, at.x, at.y, n);
             else
-                sample_mixed(out, &in, warp, sample, &at, n);
+                sample_mixed(out, &in, warp, sample, &at, zones, n);
             out += n * in.channels;
         }
 }

@@ -10,8 +10,7 @@ from nearfar.pixels import WHITE
 
 INTERPOLATIONS = {"bilinear": 0, "bicubic": 1, "nearest": 2}
 PADDING_MODES = {"constant": 0, "edge": 1, "reflect": 2, "symmetric": 3}
-BYTES = np.arange(256, dtype=np.uint8)
-BYTES.flags.writeable = False
+BYTE = np.dtype(np.uint8)
 
 
 class Frozen:
@@ -59,12 +58,6 @@ def range_of(value, name) -> tuple[float, float]:
     return number(value[0], name), number(value[1], name)
 
 
-def box_of(top, left, height, width) -> tuple[int, int, int, int]:
-    if type(top) is type(left) is type(height) is type(width) is int and 0 <= top | left | height | width < 2**31:
-        return top, left, height, width
-    return integer(top, "top"), integer(left, "left"), integer(height, "height"), integer(width, "width")
-
-
 def as_images(image) -> np.ndarray:
     """An image or a batch as an array, so that errors in the core are about what was passed in."""
     return image if isinstance(image, np.ndarray) else np.asarray(image)
@@ -110,19 +103,24 @@ def interpolation_of(name) -> int:
 
 def padding_of(padding, mode) -> tuple[int, int, int, int, int]:
     """Left, top, right, bottom and the number of the mode."""
-    sides = padding if isinstance(padding, (tuple, list)) else (padding,)
-    if len(sides) not in (1, 2, 4):
-        raise ValueError(f"padding must be one, two or four integers, got {padding!r}")
-    left, top, right, bottom = (tuple(integer(side, "padding") for side in sides) * 4)[:4]
     if mode not in PADDING_MODES:
         raise ValueError(f"padding_mode must be one of {', '.join(map(repr, PADDING_MODES))}, got {mode!r}")
+    if not isinstance(padding, (tuple, list)):
+        side = integer(padding, "padding")
+        return side, side, side, side, PADDING_MODES[mode]
+    if len(padding) not in (1, 2, 4):
+        raise ValueError(f"padding must be one, two or four integers, got {padding!r}")
+    left, top, right, bottom = (tuple(integer(side, "padding") for side in padding) * 4)[:4]
     return left, top, right, bottom, PADDING_MODES[mode]
 
 
-def fill_of(value, name="fill", dtype=BYTES.dtype) -> np.ndarray:
+def fill_for(image, value, name="fill") -> int | np.ndarray:
+    """The colour of an image's pixels that have none, as the core takes it: an integer as it is."""
+    return value if type(value) is int else fill_of(value, name, as_images(image).dtype)
+
+
+def fill_of(value, name="fill", dtype=BYTE) -> np.ndarray:
     """The colour of pixels that have none, in the dtype of an image: one number, or one per channel."""
-    if type(value) is int and 0 <= value < 256:
-        return BYTES[value : value + 1]
     values = value if isinstance(value, (tuple, list, np.ndarray)) else (value,)
     if dtype == np.float32:
         with np.errstate(over="ignore"):  # the core refuses what is not finite

@@ -7,9 +7,8 @@ import numpy as np
 from nearfar import _core
 from nearfar.arguments import (
     as_images,
-    box_of,
     extent_of,
-    fill_of,
+    fill_for,
     interpolation_of,
     number,
     padding_of,
@@ -52,7 +51,7 @@ def crop(image, top, left, height, width):
     array([[ 5,  6],
            [ 9, 10]], dtype=uint8)
     """
-    return _core.crop(as_images(image), *box_of(top, left, height, width))
+    return _core.crop(as_images(image), top, left, height, width)
 
 
 def center_crop(image, size):
@@ -127,7 +126,7 @@ def pad(image, padding, fill=0, padding_mode="constant"):
     """
     *sides, mode = padding_of(padding, padding_mode)
     image = as_images(image)
-    return _core.pad(image, *sides, mode, fill_of(fill, dtype=image.dtype))
+    return _core.pad(image, *sides, mode, fill_for(image, fill))
 
 
 def vflip(image):
@@ -199,7 +198,7 @@ def rotate(image, angle, interpolation="bilinear", expand=False, center=None, fi
         bool(expand),
         _center(center),
         interpolation_of(interpolation),
-        fill_of(fill, dtype=image.dtype),
+        fill_for(image, fill),
     )
 
 
@@ -254,7 +253,7 @@ def affine(image, angle, translate, scale, shear, interpolation="bilinear", fill
         *shears,
         _center(center),
         interpolation_of(interpolation),
-        fill_of(fill, dtype=image.dtype),
+        fill_for(image, fill),
     )
 
 
@@ -294,17 +293,16 @@ def perspective(image, startpoints, endpoints, interpolation="bilinear", fill=0)
     >>> bool((perspective(image, corners, corners) == image).all())
     True
     """
-    points = []
-    for value, name in ((startpoints, "startpoints"), (endpoints, "endpoints")):
+    points = np.empty(16)
+    for place, value, name in ((points[:8], startpoints, "startpoints"), (points[8:], endpoints, "endpoints")):
         array = np.asarray(value)
         if array.dtype.kind not in "iuf":
             raise TypeError(f"{name} must be numbers, got {value!r}")
         if array.shape != (4, 2):
             raise ValueError(f"{name} must be four points (x, y), got shape {array.shape}")
-        points.append(array.astype(np.float64).ravel())
+        place[:] = array.ravel()
     image = as_images(image)
-    filled = fill_of(fill, dtype=image.dtype)
-    return _core.perspective(image, np.concatenate(points), interpolation_of(interpolation), filled)
+    return _core.perspective(image, points, interpolation_of(interpolation), fill_for(image, fill))
 
 
 def erase(image, top, left, height, width, value=0):
@@ -337,5 +335,4 @@ def erase(image, top, left, height, width, value=0):
     >>> erase(np.array([[1, 2, 3, 4]], np.uint8), 0, 1, 1, 2, value=9)
     array([[1, 9, 9, 4]], dtype=uint8)
     """
-    image = as_images(image)
-    return _core.erase(image, *box_of(top, left, height, width), fill_of(value, "value", image.dtype))
+    return _core.erase(image, top, left, height, width, fill_for(image, value, "value"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from nearfar import _core
 from nearfar.arguments import (
     as_images,
-    box_of,
     extent_of,
     integer,
     interpolation_of,
@@ -54,7 +53,7 @@ def resized_crop(image, top, left, height, width, size, interpolation="bilinear"
     """
     out_height, out_width = size_of(size)
     return _core.resized_crop(
-        as_images(image), *box_of(top, left, height, width), out_height, out_width, interpolation_of(interpolation)
+        as_images(image), top, left, height, width, out_height, out_width, interpolation_of(interpolation)
     )
 
 

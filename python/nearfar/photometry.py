@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nearfar import _core
-from nearfar.arguments import as_images, fill_of, integer, number, pair_of, size_of
+from nearfar.arguments import as_images, fill_for, integer, number, pair_of, size_of
 
 
 def adjust_gamma(image, gamma, gain=1.0):
@@ -365,7 +365,7 @@ def cutout(image, y, x, size, fill=0):
     height, width = size_of(size)
     place = integer(y, "y"), integer(x, "x")
     image = as_images(image)
-    return _core.cutout(image, *place, height, width, fill_of(fill, dtype=image.dtype))
+    return _core.cutout(image, *place, height, width, fill_for(image, fill))
 
 
 def jigsaw(image, order, grid=3):
