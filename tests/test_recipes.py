@@ -63,6 +63,18 @@ def test_views_do_not_depend_on_batches_order_or_threads():
     nf.set_num_threads(before)
 
 
+@pytest.mark.parametrize(("interpolation", "channels"), [("bilinear", 3), ("bicubic", 1), ("nearest", 4)])
+def test_views_of_many_small_images_are_those_of_each(interpolation, channels):
+    """Weights of resampling are kept from view to view; boxes of all sizes and several crops share their places."""
+    rng = np.random.default_rng(1)
+    images = [random_image(rng, *rng.integers(9, 80, 2), channels) for _ in range(90)]
+    crops = [T.RandomResizedCrop(size, scale=(0.05, 1), interpolation=interpolation) for size in ((20, 33), (32, 28))]
+    augment = T.Recipe([crops[0], T.HorizontalFlip(), crops[1], T.HorizontalFlip(), T.Resize(24)])
+    views = augment(images, seed=4)
+    for n in range(0, 90, 3):
+        np.testing.assert_array_equal(augment(images[n : n + 1], seed=4, indices=[n]), views[:, n : n + 1])
+
+
 def test_draws_differ_by_seed_epoch_index_and_view():
     augment = T.SimCLR(32)
     first = augment.sample(1, seed=1, epoch=1, image_size=1000)
