@@ -104,17 +104,17 @@
     K(void, winograd_weights, (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n))       \
     K(void, winograd_weights_gradient,                                                                                \
       (float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate))          \
-    /* winograd_small.c: the same for tiles of 2 x 2 */    \
-    K(void, winograd_small_input,                                                                                           \
+    /* winograd_small.c: the same for tiles of 2 x 2 */                                                               \
+    K(void, winograd_small_input,                                                                                     \
       (float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c,    \
        size_t padded))                                                                                                \
-    K(void, winograd_small_gradient,                                                                                        \
+    K(void, winograd_small_gradient,                                                                                  \
       (float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t k,    \
        size_t padded))                                                                                                \
-    K(void, winograd_small_output,                                                                                          \
+    K(void, winograd_small_output,                                                                                    \
       (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate))                     \
-    K(void, winograd_small_weights, (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n))       \
-    K(void, winograd_small_weights_gradient,                                                                                \
+    K(void, winograd_small_weights, (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n)) \
+    K(void, winograd_small_weights_gradient,                                                                          \
       (float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate))          \
     /* winograd_strided.c: the same for stride 2; back_: of the gradient of the input */                              \
     K(void, winograd_strided_input,                                                                                   \
