@@ -14,18 +14,27 @@
 
 #include "kernels.h"
 
-/* B^T of F(4, 2) for five numbers. */
-NF_INLINE void two_tap_input(vreal *r, vreal d0, vreal d1, vreal d2, vreal d3, vreal d4) {
-    vreal half = v_set(0.5f), p = v_sub(d3, d1);
-    r[0] = v_sub(v_fma(v_set(2.0f), p, d0), d2);
-    r[1] = v_fma(half, v_sub(d2, d1), d3);
-    r[2] = v_fma(half, v_sub(d1, d2), v_sub(d3, d2));
+/* ---- Lines of F(4, 2) ---- */
+
+NF_INLINE void input_line(vreal *r, const vreal *d) {
+    vreal half = v_set(0.5f), d1 = d[1], d2 = d[2], p = v_sub(d[3], d1);
+    r[0] = v_sub(v_fma(v_set(2.0f), p, d[0]), d2);
+    r[1] = v_fma(half, v_sub(d2, d1), d[3]);
+    r[2] = v_fma(half, v_sub(d1, d2), v_sub(d[3], d2));
     r[3] = p;
-    r[4] = v_sub(v_fnma(half, p, d4), d2);
+    r[4] = v_sub(v_fnma(half, p, d[4]), d2);
 }
 
-/* A^T of F(4, 2), added to the single tap's numbers. */
-NF_INLINE void two_tap_output(vreal *y, const vreal *m) {
+NF_INLINE void gradient_line(vreal *z, const vreal *y) {
+    vreal y0 = y[0], y1 = y[1], y2 = y[2], y3 = y[3], even = v_add(y0, y2), odd = v_add(y1, y3);
+    z[0] = y0;
+    z[1] = v_add(even, odd);
+    z[2] = v_sub(even, odd);
+    z[3] = v_fma(v_set(0.125f), y3, v_fma(v_set(0.25f), y2, v_fma(v_set(0.5f), y1, y0)));
+    z[4] = y3;
+}
+
+NF_INLINE void output_line(vreal *y, const vreal *m) {
     vreal s = v_add(m[1], m[2]), d = v_sub(m[1], m[2]), m3 = m[3];
     y[0] = v_add(v_add(m[0], s), m3);
     y[1] = v_fma(v_set(0.5f), m3, d);
@@ -33,30 +42,137 @@ NF_INLINE void two_tap_output(vreal *y, const vreal *m) {
     y[3] = v_add(v_fma(v_set(0.125f), m3, d), m[4]);
 }
 
-NF_INLINE void strided_input_line(vreal *r, const vreal *d) {
-    two_tap_input(r, d[0], d[2], d[4], d[6], d[8]);
-    NF_UNROLL
-    for (int i = 0; i < 4; i++)
-        r[5 + i] = d[2 * i + 1];
+/* ---- Tiles: each pair of phases by itself, so that what is under way fits the registers ---- */
+
+enum { PAIRS = 5, SINGLES = 4, LINE = PAIRS + SINGLES }; /* frequencies of either phase along one axis */
+
+/* Where the numbers of the two phases are along one axis: in turns (step 2), or in the same places (step 1). */
+NF_INLINE size_t place(size_t step, bool single, size_t i) {
+    return i * step + (single ? step - 1 : 0);
 }
 
-NF_INLINE void strided_output_line(vreal *y, const vreal *m) {
-    two_tap_output(y, m);
-    NF_UNROLL
-    for (int i = 0; i < 4; i++)
-        y[i] = v_add(y[i], m[5 + i]);
+typedef struct vector_of_pixels {
+    const float *const *pixels;
+    size_t row, step, offset, count; /* pixels of a row; the channels */
+} vector_of_pixels;
+
+NF_INLINE vreal load_pixel(vector_of_pixels from, bool single_row, bool single_column, size_t i, size_t j) {
+    size_t pixel = place(from.step, single_row, i) * from.row + place(from.step, single_column, j);
+    return v_load_some(from.pixels[pixel] + from.offset, from.count);
 }
 
-NF_INLINE void strided_gradient_line(vreal *z, const vreal *y) {
-    vreal y0 = y[0], y1 = y[1], y2 = y[2], y3 = y[3], even = v_add(y0, y2), odd = v_add(y1, y3);
-    z[0] = y0;
-    z[1] = v_add(even, odd);
-    z[2] = v_sub(even, odd);
-    z[3] = v_fma(v_set(0.125f), y3, v_fma(v_set(0.25f), y2, v_fma(v_set(0.5f), y1, y0)));
-    z[4] = y3;
+NF_INLINE void store_frequency(float *v, size_t stride, size_t p, size_t q, vreal r) {
+    v_store(v + (p * LINE + q) * stride, r);
+}
+
+/* One vector of channels; `line` makes PAIRS of `length` numbers. */
+NF_INLINE void transform_vector(nf_line line, size_t length, float *v, size_t stride, vector_of_pixels from) {
+    vreal d[PAIRS], r[PAIRS], t[PAIRS * PAIRS]; /* t[column][row] */
     NF_UNROLL
-    for (int i = 0; i < 4; i++)
-        z[5 + i] = y[i];
+    for (size_t i = 0; i < length; i++) {
+        NF_UNROLL
+        for (size_t j = 0; j < length; j++)
+            d[j] = load_pixel(from, false, false, i, j);
+        line(r, d);
+        NF_UNROLL
+        for (size_t q = 0; q < PAIRS; q++)
+            t[q * length + i] = r[q];
+    }
+    NF_UNROLL
+    for (size_t q = 0; q < PAIRS; q++) {
+        line(r, t + q * length);
+        NF_UNROLL
+        for (size_t p = 0; p < PAIRS; p++)
+            store_frequency(v, stride, p, q, r[p]);
+    }
+    NF_UNROLL
+    for (size_t i = 0; i < SINGLES; i++) {
+        NF_UNROLL
+        for (size_t j = 0; j < length; j++)
+            d[j] = load_pixel(from, true, false, i, j);
+        line(r, d);
+        NF_UNROLL
+        for (size_t q = 0; q < PAIRS; q++)
+            store_frequency(v, stride, PAIRS + i, q, r[q]);
+        NF_UNROLL
+        for (size_t j = 0; j < SINGLES; j++)
+            store_frequency(v, stride, PAIRS + i, PAIRS + j, load_pixel(from, true, true, i, j));
+    }
+    NF_UNROLL
+    for (size_t j = 0; j < SINGLES; j++) {
+        NF_UNROLL
+        for (size_t i = 0; i < length; i++)
+            d[i] = load_pixel(from, false, true, i, j);
+        line(r, d);
+        NF_UNROLL
+        for (size_t p = 0; p < PAIRS; p++)
+            store_frequency(v, stride, p, PAIRS + j, r[p]);
+    }
+}
+
+/* Arguments as of transform_pixels; `row` pixels in a row. */
+NF_INLINE void transform_phases(nf_line line, size_t length, size_t row, size_t step, float *v, size_t stride,
+                                size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c,
+                                size_t padded) {
+    for (size_t j = 0; j < padded; j += NF_WIDTH) {
+        float *out = v + j / chunk * chunk_stride + j % chunk;
+        size_t rest = j < c ? c - j : 0;
+        if (rest >= NF_WIDTH)
+            transform_vector(line, length, out, stride, (vector_of_pixels){pixels, row, step, j, NF_WIDTH});
+        else
+            transform_vector(line, length, out, stride, (vector_of_pixels){pixels, row, step, rest ? j : 0, rest});
+    }
+}
+
+NF_INLINE void load_line(vreal *d, const float *m, size_t stride) {
+    NF_UNROLL
+    for (size_t i = 0; i < PAIRS; i++)
+        d[i] = v_load(m + i * stride);
+}
+
+/* The SINGLES x SINGLES numbers of both phases' F(4, 2). */
+NF_INLINE void output_pairs(vreal *y, const float *m, size_t stride) {
+    vreal d[PAIRS], r[SINGLES], t[SINGLES * PAIRS]; /* t[row][column] */
+    NF_UNROLL
+    for (size_t q = 0; q < PAIRS; q++) {
+        load_line(d, m + q * stride, LINE * stride);
+        output_line(r, d);
+        NF_UNROLL
+        for (size_t i = 0; i < SINGLES; i++)
+            t[i * PAIRS + q] = r[i];
+    }
+    NF_UNROLL
+    for (size_t i = 0; i < SINGLES; i++)
+        output_line(y + i * SINGLES, t + i * PAIRS);
+}
+
+/* y of one vector of channels: the sum of the phases. */
+NF_INLINE void sum_phases(vreal *y, const float *m, size_t stride) {
+    const float *single_rows = m + PAIRS * LINE * stride;
+    vreal d[PAIRS], r[SINGLES];
+    output_pairs(y, m, stride);
+    NF_UNROLL
+    for (size_t i = 0; i < SINGLES; i++) {
+        load_line(d, single_rows + i * LINE * stride, stride);
+        output_line(r, d);
+        NF_UNROLL
+        for (size_t j = 0; j < SINGLES; j++) {
+            vreal single = v_load(single_rows + (i * LINE + PAIRS + j) * stride);
+            y[i * SINGLES + j] = v_add(y[i * SINGLES + j], v_add(r[j], single));
+        }
+    }
+    NF_UNROLL
+    for (size_t j = 0; j < SINGLES; j++) {
+        load_line(d, m + (PAIRS + j) * stride, LINE * stride);
+        output_line(r, d);
+        NF_UNROLL
+        for (size_t i = 0; i < SINGLES; i++)
+            y[i * SINGLES + j] = v_add(y[i * SINGLES + j], r[i]);
+    }
+}
+
+NF_INLINE void put(float *y, vreal value, size_t rest, bool accumulate) {
+    v_store_some(y, accumulate ? v_add(v_load_some(y, rest), value) : value, rest);
 }
 
 NF_INLINE void strided_weight_line(vreal *u, const vreal *g) {
@@ -76,39 +192,28 @@ NF_INLINE void strided_weight_gradient_line(vreal *g, const vreal *u) {
     g[2] = v_add(v_add(u[4], v_add(u1, u2)), v_mul(v_set(0.5f), u3));
 }
 
-NF_INLINE void strided_back_input_line(vreal *r, const vreal *d) {
-    two_tap_input(r, d[0], d[1], d[2], d[3], d[4]);
-    NF_UNROLL
-    for (int i = 0; i < 4; i++)
-        r[5 + i] = d[i];
-}
-
-NF_INLINE void strided_back_output_line(vreal *y, const vreal *m) {
-    vreal two[4];
-    two_tap_output(two, m);
-    NF_UNROLL
-    for (int i = 0; i < 4; i++) {
-        y[2 * i] = m[5 + i];
-        y[2 * i + 1] = two[i];
-    }
-}
-
 /* v of 9 x 9 pixels of x. */
 void NF_KERNEL(winograd_strided_input)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                        const float *const *pixels, size_t c, size_t padded) {
-    transform_pixels(strided_input_line, 9, 9, v, frequency_stride, chunk, chunk_stride, pixels, c, padded);
+    transform_phases(input_line, 5, 9, 2, v, frequency_stride, chunk, chunk_stride, pixels, c, padded);
 }
 
 /* z of 4 x 4 pixels of d_y, for the gradient of the weights. */
 void NF_KERNEL(winograd_strided_gradient)(float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                           const float *const *pixels, size_t k, size_t padded) {
-    transform_pixels(strided_gradient_line, 4, 9, z, frequency_stride, chunk, chunk_stride, pixels, k, padded);
+    transform_phases(gradient_line, 4, 4, 1, z, frequency_stride, chunk, chunk_stride, pixels, k, padded);
 }
 
 /* 4 x 4 pixels of y. */
 void NF_KERNEL(winograd_strided_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
                                         bool accumulate) {
-    transform_frequencies(strided_output_line, 9, 4, pixels, m, frequency_stride, k, accumulate);
+    for (size_t j = 0; j < k; j += NF_WIDTH) {
+        vreal y[SINGLES * SINGLES];
+        sum_phases(y, m + j, frequency_stride);
+        NF_UNROLL
+        for (size_t i = 0; i < SINGLES * SINGLES; i++)
+            put(pixels[i] + j, y[i], k - j, accumulate);
+    }
 }
 
 /* The 36 matrices of the taps. */
@@ -125,11 +230,42 @@ void NF_KERNEL(winograd_strided_weights_gradient)(float *d_g, size_t tap_stride,
 /* Frequencies of 5 x 5 pixels of d_y, for the gradient of the input, ... */
 void NF_KERNEL(winograd_strided_back_input)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                             const float *const *pixels, size_t c, size_t padded) {
-    transform_pixels(strided_back_input_line, 5, 9, v, frequency_stride, chunk, chunk_stride, pixels, c, padded);
+    transform_phases(input_line, 5, 5, 1, v, frequency_stride, chunk, chunk_stride, pixels, c, padded);
 }
 
-/* ... and 8 x 8 pixels of it. */
+/* ... and 8 x 8 pixels of it, each of one pair of phases. */
 void NF_KERNEL(winograd_strided_back_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
                                              bool accumulate) {
-    transform_frequencies(strided_back_output_line, 9, 8, pixels, m, frequency_stride, k, accumulate);
+    enum { ROW = 2 * SINGLES };
+    for (size_t j = 0; j < k; j += NF_WIDTH, m += NF_WIDTH) {
+        const float *single_rows = m + PAIRS * LINE * frequency_stride;
+        size_t rest = k - j;
+        vreal y[SINGLES * SINGLES], d[PAIRS], r[SINGLES];
+        output_pairs(y, m, frequency_stride);
+        NF_UNROLL
+        for (size_t i = 0; i < SINGLES; i++) {
+            NF_UNROLL
+            for (size_t x = 0; x < SINGLES; x++)
+                put(pixels[(2 * i + 1) * ROW + 2 * x + 1] + j, y[i * SINGLES + x], rest, accumulate);
+        }
+        NF_UNROLL
+        for (size_t i = 0; i < SINGLES; i++) {
+            const float *row = single_rows + i * LINE * frequency_stride;
+            load_line(d, row, frequency_stride);
+            output_line(r, d);
+            NF_UNROLL
+            for (size_t x = 0; x < SINGLES; x++) {
+                put(pixels[2 * i * ROW + 2 * x] + j, v_load(row + (PAIRS + x) * frequency_stride), rest, accumulate);
+                put(pixels[2 * i * ROW + 2 * x + 1] + j, r[x], rest, accumulate);
+            }
+        }
+        NF_UNROLL
+        for (size_t x = 0; x < SINGLES; x++) {
+            load_line(d, m + (PAIRS + x) * frequency_stride, LINE * frequency_stride);
+            output_line(r, d);
+            NF_UNROLL
+            for (size_t i = 0; i < SINGLES; i++)
+                put(pixels[(2 * i + 1) * ROW + 2 * x] + j, r[i], rest, accumulate);
+        }
+    }
 }

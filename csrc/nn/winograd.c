@@ -15,10 +15,10 @@ typedef struct correlation {
     float *out;
     bool accumulate;
     int workers;
-    bool by_panels;                   /* how the work is split: see below */
-    int64_t block_tiles, task_blocks; /* tiles of a block, blocks of a task */
-    float *u, *v, *block;             /* block: per worker */
-    int64_t first, count;             /* the tiles of this pass */
+    bool by_panels; /* how the work is split: see below */
+    int64_t block_tiles;
+    float *u, *v, *block; /* block: per worker */
+    int64_t first, count; /* the tiles of this pass */
 } correlation;
 
 static int64_t padded_channels(const correlation *job) {
@@ -42,12 +42,10 @@ static int64_t panel_size(const correlation *job) {
 }
 
 /* The work is split in one of two ways. By blocks of tiles, where a task takes a few tiles all the way from x to y and
- * what they need stays in the fastest caches; all weights are transformed before. A task has a few such blocks, so that
- * a worker knows what it will need next. Or, where transformed weights are more than what they meet, by panels of
+ * what they need stays in the fastest caches; all weights are transformed before. Or, where transformed weights are more than what they meet, by panels of
  * output channels: all tiles are transformed before, and a task transforms its panel's weights, which then never leave
  * a cache near by. That takes several passes if tiles are many. */
-enum { BLOCK_TILES = 12, WANTED_TASKS = 64, MOST_TASK_BLOCKS = 4, TASK_WEIGHTS = 1 << 16 };
-enum { PANELS_BYTES = 16 << 20, PANELS_TILES = 64, PASS_INPUT_BYTES = 20 << 20, LEAST_PASS = 96 };
+enum { BLOCK_TILES = 12, PANELS_BYTES = 16 << 20, PANELS_TILES = 64, PASS_INPUT_BYTES = 20 << 20, LEAST_PASS = 96 };
 
 static correlation split(correlation made) {
     correlation *job = &made;
@@ -60,8 +58,6 @@ static correlation split(correlation made) {
         job->block_tiles = nf_ceil_div(job->tiles.count, passes);
     }
     job->block_tiles = nf_round_up(job->block_tiles, nf_tile_rows());
-    int64_t most = nf_clamp(TASK_WEIGHTS / (job->tiles.c * job->tiles.k), 1, MOST_TASK_BLOCKS);
-    job->task_blocks = nf_clamp(job->tiles.count / (job->block_tiles * WANTED_TASKS), 1, most);
     return made;
 }
 
@@ -207,22 +203,19 @@ static void block_task(void *context, int64_t task, int worker) {
     float *v = job->block + worker * block_size(job), *m = v + frequencies * input_stride(job);
     float *zeros = m + frequencies * m_stride(job), *sink = zeros + channels;
     memset(zeros, 0, (size_t)channels * sizeof *zeros);
-    int64_t end = nf_min((task + 1) * job->task_blocks * job->block_tiles, job->tiles.count);
-    for (int64_t first = task * job->task_blocks * job->block_tiles; first < end; first += job->block_tiles) {
-        int64_t count = nf_min(job->block_tiles, end - first), next = first + count;
-        tiles_ahead ahead = {first, count, next, nf_min(job->block_tiles, end - next)};
-        transform_input(job, v, first, first, first + count, zeros);
-        multiply(job, m, v, job->u, count, 0, panel_count(job), &ahead);
-        transform_output(job, m, first, count, 0, job->tiles.k, sink);
-    }
+    int64_t first = task * job->block_tiles, count = nf_min(job->block_tiles, job->tiles.count - first);
+    int64_t next = first + job->workers * job->block_tiles; /* of this worker, if all are as fast */
+    tiles_ahead ahead = {first, count, next, nf_clamp(job->tiles.count - next, 0, job->block_tiles)};
+    transform_input(job, v, first, first, first + count, zeros);
+    multiply(job, m, v, job->u, count, 0, panel_count(job), &ahead);
+    transform_output(job, m, first, count, 0, job->tiles.k, sink);
 }
 
 static nf_status correlate_by_blocks(correlation *job, float *scratch) {
     job->u = scratch;
     job->block = scratch + blocks_weights_size(job);
     NF_TRY(nf_parallel(weights_task, job, panel_count(job), job->workers));
-    return nf_parallel(block_task, job, nf_ceil_div(job->tiles.count, job->task_blocks * job->block_tiles),
-                       job->workers);
+    return nf_parallel(block_task, job, nf_ceil_div(job->tiles.count, job->block_tiles), job->workers);
 }
 
 /* ---- By panels ---- */
