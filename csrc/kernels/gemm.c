@@ -202,16 +202,21 @@ void NF_KERNEL(gemm_tiles)(float *c, size_t stride, const float *a, const float 
     }
 }
 
+NF_INLINE void columns_of(int vectors, float *c, size_t stride, const float *a, size_t a_stride, const float *b,
+                          size_t depth, size_t rows, size_t columns, bool accumulate) {
+    if (rows <= GEMM_FEW_ROWS)
+        tile_by_columns(GEMM_FEW_ROWS, vectors, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
+    else if (rows <= 2 * GEMM_FEW_ROWS)
+        tile_by_columns(2 * GEMM_FEW_ROWS, vectors, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
+    else
+        tile_by_columns(GEMM_ROWS, vectors, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
+}
+
 /* Columns layout. c is (rows, columns) with row stride `stride`. */
 void NF_KERNEL(gemm_columns)(float *c, size_t stride, const float *a, size_t a_stride, const float *b, size_t depth,
                              size_t rows, size_t columns, bool accumulate) {
-    bool few = rows <= GEMM_FEW_ROWS;
-    if (columns > NF_WIDTH && few)
-        tile_by_columns(GEMM_FEW_ROWS, 2, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
-    else if (columns > NF_WIDTH)
-        tile_by_columns(GEMM_ROWS, 2, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
-    else if (few)
-        tile_by_columns(GEMM_FEW_ROWS, 1, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
+    if (columns > NF_WIDTH)
+        columns_of(2, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
     else
-        tile_by_columns(GEMM_ROWS, 1, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
+        columns_of(1, c, stride, a, a_stride, b, depth, rows, columns, accumulate);
 }

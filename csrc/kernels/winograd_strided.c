@@ -7,7 +7,8 @@
  * 4 outputs. The second, of one tap, is 4 products with the same weight. That makes 9 products along one axis and 81
  * for a tile, of 36 different matrices, instead of 144. The gradient of the input is of the same form: with
  * padding 1, from 5 numbers of d_y come 8 of d_x, in even places by the single tap, in odd ones by F(4, 2). Frequencies
- * 0..4 of a line are those of F(4, 2), 5..8 the single tap's; matrices 0..4 and 5.
+ * 0..4 of a line are those of F(4, 2), 5..8 the single tap's; matrices 0..4 and 5. In memory frequencies are in the
+ * order of their matrices.
  *
  * Source: as in winograd.c; the split by phases is that of polyphase filters. */
 #include "winograd.h"
@@ -44,7 +45,24 @@ NF_INLINE void output_line(vreal *y, const vreal *m) {
 
 /* ---- Tiles: each pair of phases by itself, so that what is under way fits the registers ---- */
 
-enum { PAIRS = 5, SINGLES = 4, LINE = PAIRS + SINGLES }; /* frequencies of either phase along one axis */
+enum { PAIRS = 5, SINGLES = 4 }; /* frequencies of either phase along one axis */
+
+/* Places of frequencies in memory: number p of F(4, 2) or of the single tap down, and q across. */
+NF_INLINE size_t pair_pair(size_t p, size_t q) {
+    return p * (PAIRS + SINGLES) + q;
+}
+
+NF_INLINE size_t pair_single(size_t p, size_t q) {
+    return pair_pair(p, PAIRS + q);
+}
+
+NF_INLINE size_t single_pair(size_t p, size_t q) {
+    return pair_pair(PAIRS, 0) + q * SINGLES + p;
+}
+
+NF_INLINE size_t single_single(size_t p, size_t q) {
+    return single_pair(0, PAIRS) + p * SINGLES + q;
+}
 
 /* Where the numbers of the two phases are along one axis: in turns (step 2), or in the same places (step 1). */
 NF_INLINE size_t place(size_t step, bool single, size_t i) {
@@ -59,10 +77,6 @@ typedef struct vector_of_pixels {
 NF_INLINE vreal load_pixel(vector_of_pixels from, bool single_row, bool single_column, size_t i, size_t j) {
     size_t pixel = place(from.step, single_row, i) * from.row + place(from.step, single_column, j);
     return v_load_some(from.pixels[pixel] + from.offset, from.count);
-}
-
-NF_INLINE void store_frequency(float *v, size_t stride, size_t p, size_t q, vreal r) {
-    v_store(v + (p * LINE + q) * stride, r);
 }
 
 /* One vector of channels; `line` makes PAIRS of `length` numbers. */
@@ -83,7 +97,7 @@ NF_INLINE void transform_vector(nf_line line, size_t length, float *v, size_t st
         line(r, t + q * length);
         NF_UNROLL
         for (size_t p = 0; p < PAIRS; p++)
-            store_frequency(v, stride, p, q, r[p]);
+            v_store(v + pair_pair(p, q) * stride, r[p]);
     }
     NF_UNROLL
     for (size_t i = 0; i < SINGLES; i++) {
@@ -93,10 +107,10 @@ NF_INLINE void transform_vector(nf_line line, size_t length, float *v, size_t st
         line(r, d);
         NF_UNROLL
         for (size_t q = 0; q < PAIRS; q++)
-            store_frequency(v, stride, PAIRS + i, q, r[q]);
+            v_store(v + single_pair(i, q) * stride, r[q]);
         NF_UNROLL
         for (size_t j = 0; j < SINGLES; j++)
-            store_frequency(v, stride, PAIRS + i, PAIRS + j, load_pixel(from, true, true, i, j));
+            v_store(v + single_single(i, j) * stride, load_pixel(from, true, true, i, j));
     }
     NF_UNROLL
     for (size_t j = 0; j < SINGLES; j++) {
@@ -106,7 +120,7 @@ NF_INLINE void transform_vector(nf_line line, size_t length, float *v, size_t st
         line(r, d);
         NF_UNROLL
         for (size_t p = 0; p < PAIRS; p++)
-            store_frequency(v, stride, p, PAIRS + j, r[p]);
+            v_store(v + pair_single(p, j) * stride, r[p]);
     }
 }
 
@@ -135,7 +149,7 @@ NF_INLINE void output_pairs(vreal *y, const float *m, size_t stride) {
     vreal d[PAIRS], r[SINGLES], t[SINGLES * PAIRS]; /* t[row][column] */
     NF_UNROLL
     for (size_t q = 0; q < PAIRS; q++) {
-        load_line(d, m + q * stride, LINE * stride);
+        load_line(d, m + q * stride, pair_pair(1, 0) * stride);
         output_line(r, d);
         NF_UNROLL
         for (size_t i = 0; i < SINGLES; i++)
@@ -148,22 +162,21 @@ NF_INLINE void output_pairs(vreal *y, const float *m, size_t stride) {
 
 /* y of one vector of channels: the sum of the phases. */
 NF_INLINE void sum_phases(vreal *y, const float *m, size_t stride) {
-    const float *single_rows = m + PAIRS * LINE * stride;
     vreal d[PAIRS], r[SINGLES];
     output_pairs(y, m, stride);
     NF_UNROLL
     for (size_t i = 0; i < SINGLES; i++) {
-        load_line(d, single_rows + i * LINE * stride, stride);
+        load_line(d, m + single_pair(i, 0) * stride, SINGLES * stride);
         output_line(r, d);
         NF_UNROLL
         for (size_t j = 0; j < SINGLES; j++) {
-            vreal single = v_load(single_rows + (i * LINE + PAIRS + j) * stride);
+            vreal single = v_load(m + single_single(i, j) * stride);
             y[i * SINGLES + j] = v_add(y[i * SINGLES + j], v_add(r[j], single));
         }
     }
     NF_UNROLL
     for (size_t j = 0; j < SINGLES; j++) {
-        load_line(d, m + (PAIRS + j) * stride, LINE * stride);
+        load_line(d, m + pair_single(0, j) * stride, pair_pair(1, 0) * stride);
         output_line(r, d);
         NF_UNROLL
         for (size_t i = 0; i < SINGLES; i++)
@@ -238,7 +251,6 @@ void NF_KERNEL(winograd_strided_back_output)(float *const *pixels, const float *
                                              bool accumulate) {
     enum { ROW = 2 * SINGLES };
     for (size_t j = 0; j < k; j += NF_WIDTH, m += NF_WIDTH) {
-        const float *single_rows = m + PAIRS * LINE * frequency_stride;
         size_t rest = k - j;
         vreal y[SINGLES * SINGLES], d[PAIRS], r[SINGLES];
         output_pairs(y, m, frequency_stride);
@@ -250,18 +262,18 @@ void NF_KERNEL(winograd_strided_back_output)(float *const *pixels, const float *
         }
         NF_UNROLL
         for (size_t i = 0; i < SINGLES; i++) {
-            const float *row = single_rows + i * LINE * frequency_stride;
-            load_line(d, row, frequency_stride);
+            load_line(d, m + single_pair(i, 0) * frequency_stride, SINGLES * frequency_stride);
             output_line(r, d);
             NF_UNROLL
             for (size_t x = 0; x < SINGLES; x++) {
-                put(pixels[2 * i * ROW + 2 * x] + j, v_load(row + (PAIRS + x) * frequency_stride), rest, accumulate);
+                vreal single = v_load(m + single_single(i, x) * frequency_stride);
+                put(pixels[2 * i * ROW + 2 * x] + j, single, rest, accumulate);
                 put(pixels[2 * i * ROW + 2 * x + 1] + j, r[x], rest, accumulate);
             }
         }
         NF_UNROLL
         for (size_t x = 0; x < SINGLES; x++) {
-            load_line(d, m + (PAIRS + x) * frequency_stride, LINE * frequency_stride);
+            load_line(d, m + pair_single(0, x) * frequency_stride, pair_pair(1, 0) * frequency_stride);
             output_line(r, d);
             NF_UNROLL
             for (size_t i = 0; i < SINGLES; i++)

@@ -42,9 +42,9 @@ static int64_t panel_size(const correlation *job) {
 }
 
 /* The work is split in one of two ways. By blocks of tiles, where a task takes a few tiles all the way from x to y and
- * what they need stays in the fastest caches; all weights are transformed before. Or, where transformed weights are more than what they meet, by panels of
- * output channels: all tiles are transformed before, and a task transforms its panel's weights, which then never leave
- * a cache near by. That takes several passes if tiles are many. */
+ * what they need stays in the fastest caches; all weights are transformed before. Or, where transformed weights are
+ * more than what they meet, by panels of output channels: all tiles are transformed before, and a task transforms its
+ * panel's weights, which then never leave a cache near by. That takes several passes if tiles are many. */
 enum { BLOCK_TILES = 12, PANELS_BYTES = 16 << 20, PANELS_TILES = 64, PASS_INPUT_BYTES = 20 << 20, LEAST_PASS = 96 };
 
 static correlation split(correlation made) {
@@ -136,17 +136,14 @@ static void multiply(const correlation *job, float *m, const float *v, const flo
                      int64_t panels, const tiles_ahead *ahead) {
     int64_t input = input_stride(job), output = m_stride(job), row = m_row(job), product = 0;
     for (int64_t matrix = 0; matrix < matrix_count(job); matrix++, u += matrix_stride(job, panels)) {
-        int64_t p = matrix / job->tiles.form.matrices, q = matrix % job->tiles.form.matrices;
+        nf_frequencies of = nf_matrix_frequencies(&job->tiles, matrix);
         for (int64_t panel = 0; panel < panels; panel++, product++) {
             if (ahead)
                 ask_ahead(job, ahead, product, matrix_count(job) * panels);
-            for (int64_t i = p; i < nf_end_frequency(&job->tiles, p); i++)
-                for (int64_t j = q; j < nf_end_frequency(&job->tiles, q); j++) {
-                    int64_t f = i * job->tiles.form.line + j;
-                    nf_kernel->gemm_tiles(m + f * output + panel * nf_tile_columns(), (size_t)row, v + f * input,
-                                          u + panel * panel_size(job), (size_t)padded_channels(job), (size_t)count,
-                                          written_columns(job, first + panel));
-                }
+            for (int64_t f = of.first; f < of.first + of.count; f++)
+                nf_kernel->gemm_tiles(m + f * output + panel * nf_tile_columns(), (size_t)row, v + f * input,
+                                      u + panel * panel_size(job), (size_t)padded_channels(job), (size_t)count,
+                                      written_columns(job, first + panel));
         }
     }
 }

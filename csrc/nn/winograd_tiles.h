@@ -52,13 +52,20 @@ static inline int64_t nf_frequency_count(const nf_winograd_tiles *tiles) {
     return tiles->form.line * tiles->form.line;
 }
 
-/* The frequencies along one axis that have matrix `index` are those from `index` to here. */
-static inline int64_t nf_end_frequency(const nf_winograd_tiles *tiles, int64_t index) {
-    return index == tiles->form.matrices - 1 ? tiles->form.line : index + 1;
-}
-
 static inline int64_t nf_matrix_count(const nf_winograd_tiles *tiles) {
     return tiles->form.matrices * tiles->form.matrices;
+}
+
+/* The frequencies of a matrix, which follow each other. */
+typedef struct nf_frequencies {
+    int64_t first, count;
+} nf_frequencies;
+
+static inline nf_frequencies nf_matrix_frequencies(const nf_winograd_tiles *tiles, int64_t matrix) {
+    const nf_winograd_form *form = &tiles->form;
+    int64_t p = matrix / form->matrices, q = matrix % form->matrices, end = form->matrices - 1;
+    int64_t down = p == end ? form->line - end : 1, across = q == end ? form->line - end : 1;
+    return (nf_frequencies){p * form->line + q * down, down * across};
 }
 
 static inline int64_t nf_padded_channels(const nf_winograd_tiles *tiles) {

@@ -5,15 +5,16 @@
 #include "../core/threads.h"
 #include "winograd_tiles.h"
 
-/* The gradient of the weights: d_u[frequency] = sum over tiles of v[frequency] z[frequency]^T, then back through G. The
- * tiles are taken in passes, few enough for a cache near by: in each all are transformed first, and then every
- * frequency is a product whose depth is the tiles. Where d_u is small, tasks are segments of the tiles, each with a d_u
- * of its own, which are added in order; else the tiles, and then the matrices, of a pass are shared out, the matrices
- * together with the tiles of the next pass unless those take much memory. */
+/* The gradient of the weights: d_u[matrix] = sum over its frequencies and tiles of v[frequency] z[frequency]^T, then
+ * back through G. The tiles are taken in passes, few enough for a cache near by: in each all are transformed first, and
+ * then every matrix is a product whose depth is the frequencies and the tiles. Where d_u is small, tasks are segments
+ * of the tiles, each with a d_u of its own, which are added in order; else the tiles, and then the matrices, of a pass
+ * are shared out, the matrices together with the tiles of the next pass unless those take much memory. */
 
-enum { PASS_BYTES = 3 << 19, LEAST_PASS_TILES = 24, MOST_PASS_TILES = 48 };
-enum { LARGE_MATRICES = 4 << 20, LARGE_PASS_TILES = 256 }; /* a d_u that takes long to pass over */
-enum { SMALL_MATRICES = 384 << 10, SEGMENT_TILES = 2048, LEAST_SEGMENTS = 8, MOST_SEGMENTS = 64 };
+enum { PASS_BYTES = 3 << 19, LEAST_PASS_TILES = 32, MOST_PASS_TILES = 48 };
+enum { LARGE_MATRICES = 6 << 20, LARGE_PASS_TILES = 256 }; /* a d_u that takes long to pass over */
+enum { SMALL_MATRICES = 5 << 18, SEGMENT_TILES = 2048, LEAST_SEGMENTS = 8, MOST_SEGMENTS = 64 };
+enum { SEGMENT_PASS_BYTES = 9 << 16, LEAST_SEGMENT_PASS_TILES = 9 };
 enum { PRODUCT_ROWS = 192, FINISH_CHUNK = 4096, PART_ROWS = 48, PART_COLUMNS = 128, PARTS_BYTES = 20 << 20 };
 
 typedef struct weight_job {
@@ -30,21 +31,15 @@ typedef struct weight_job {
     int64_t first; /* without segments: of the current pass */
 } weight_job;
 
-/* v: [frequency][tile][channel, padded]; z: [frequency][panel][tile][column of the panel] */
+/* v: [frequency][tile][channel, padded]; z: [panel][frequency][tile][column of the panel]. A row of v is an odd number
+ * of cache lines, and there is an odd number of tiles, the last maybe of zeros, so that frequencies don't fall onto the
+ * same cache sets. */
 static int64_t v_row(const nf_winograd_tiles *tiles) {
-    return nf_padded_channels(tiles) + NF_WINOGRAD_PAD;
-}
-
-static int64_t v_stride(const weight_job *job) {
-    return job->pass_tiles * v_row(&job->tiles) + NF_WINOGRAD_PAD;
-}
-
-static int64_t z_stride(const weight_job *job) {
-    return job->pass_tiles * nf_padded_outputs(&job->tiles) + NF_WINOGRAD_PAD;
+    return (nf_ceil_div(tiles->c, NF_WINOGRAD_PAD) | 1) * NF_WINOGRAD_PAD;
 }
 
 static int64_t pass_floats(const weight_job *job) {
-    return nf_frequency_count(&job->tiles) * (v_stride(job) + z_stride(job));
+    return nf_frequency_count(&job->tiles) * job->pass_tiles * (v_row(&job->tiles) + nf_padded_outputs(&job->tiles));
 }
 
 static int64_t d_u_size(const weight_job *job) {
@@ -75,47 +70,53 @@ static weight_job make_weight_job(const nf_conv *conv) {
     const nf_winograd_tiles *tiles = &job.tiles;
     int64_t tile_bytes = nf_frequency_count(tiles) * (v_row(tiles) + nf_padded_outputs(tiles)) * (int64_t)sizeof(float);
     int64_t d_u_bytes = d_u_size(&job) * (int64_t)sizeof(float);
-    job.pass_tiles = nf_clamp(PASS_BYTES / tile_bytes, LEAST_PASS_TILES, MOST_PASS_TILES);
-    if (d_u_bytes > LARGE_MATRICES) {
+    job.segments = job.buffers = 1;
+    if (d_u_bytes <= SMALL_MATRICES) {
+        job.segments = nf_clamp(tiles->count / SEGMENT_TILES, LEAST_SEGMENTS, MOST_SEGMENTS);
+        job.pass_tiles = nf_clamp(SEGMENT_PASS_BYTES / tile_bytes, LEAST_SEGMENT_PASS_TILES, MOST_PASS_TILES);
+    } else if (d_u_bytes <= LARGE_MATRICES) {
+        job.pass_tiles = nf_clamp(PASS_BYTES / tile_bytes, LEAST_PASS_TILES, MOST_PASS_TILES);
+        job.buffers = job.pass_tiles < tiles->count ? 2 : 1;
+    } else {
         job.pass_tiles = LARGE_PASS_TILES;
         job.by_parts = tiles->count <= LARGE_PASS_TILES && tiles->count * tile_bytes <= PARTS_BYTES;
     }
-    job.pass_tiles = nf_min(job.pass_tiles, tiles->count);
-    job.segments = 1;
-    job.buffers = d_u_bytes <= LARGE_MATRICES && job.pass_tiles < tiles->count ? 2 : 1;
-    if (d_u_bytes <= SMALL_MATRICES)
-        job.segments = nf_clamp(tiles->count / SEGMENT_TILES, LEAST_SEGMENTS, MOST_SEGMENTS);
+    job.pass_tiles = nf_min(job.pass_tiles, tiles->count) | 1;
     return job;
 }
 
 /* The tiles of one pass, and where what belongs to it lies. */
 typedef struct pass {
     float *v, *z;
-    int64_t first, count;
-    bool accumulate; /* add to d_u */
+    int64_t first, end, count; /* tiles `first` to `end`, and one of zeros if that makes count odd */
+    bool accumulate;           /* add to d_u */
 } pass;
 
 static pass make_pass(const weight_job *job, int64_t worker, int64_t first, int64_t end) {
     float *v = job->passes + worker * pass_floats(job);
+    end = nf_min(first + job->pass_tiles, end);
     return (pass){.v = v,
-                  .z = v + nf_frequency_count(&job->tiles) * v_stride(job),
+                  .z = v + nf_frequency_count(&job->tiles) * job->pass_tiles * v_row(&job->tiles),
                   .first = first,
-                  .count = nf_min(job->pass_tiles, end - first)};
+                  .end = end,
+                  .count = (end - first) | 1};
 }
 
 /* v and z of tiles [begin, end) of the pass. */
 static void transform_tiles(const weight_job *job, const pass *now, int64_t begin, int64_t end) {
     const nf_winograd_tiles *tiles = &job->tiles;
-    int64_t v_step = v_stride(job), z_step = z_stride(job), row = v_row(tiles), columns = nf_tile_columns();
+    int64_t row = v_row(tiles), columns = nf_tile_columns(), panel = nf_frequency_count(tiles) * now->count * columns;
     size_t channels = (size_t)nf_padded_channels(tiles), outputs = (size_t)nf_round_up(tiles->k, columns / 2);
     nf_squares source = nf_source_squares(tiles, job->x), result = nf_result_squares(tiles, job->d_y);
     nf_tile at = nf_tile_locate(tiles, now->first + begin);
     for (int64_t t = begin; t < end; t++, nf_tile_advance(tiles, &at)) {
+        if (now->first + t == now->end)
+            at = (nf_tile){.i = tiles->h + tiles->out_h}; /* below the image */
         const float *pixel[NF_WINOGRAD_PIXELS], *gradient[NF_WINOGRAD_PIXELS];
         nf_tile_pixels(pixel, &source, &at, job->zeros);
         nf_tile_pixels(gradient, &result, &at, job->zeros);
-        tiles->form.input(now->v + t * row, (size_t)v_step, 16, 16, pixel, (size_t)tiles->c, channels);
-        job->gradient(now->z + t * columns, (size_t)z_step, (size_t)columns, (size_t)(now->count * columns), gradient,
+        tiles->form.input(now->v + t * row, (size_t)(now->count * row), 16, 16, pixel, (size_t)tiles->c, channels);
+        job->gradient(now->z + t * columns, (size_t)(now->count * columns), (size_t)columns, (size_t)panel, gradient,
                       (size_t)tiles->k, outputs);
     }
 }
@@ -129,19 +130,16 @@ typedef struct part {
 
 static void multiply_part(const weight_job *job, const pass *now, int64_t matrix, part of) {
     const nf_winograd_tiles *tiles = &job->tiles;
-    int64_t p = matrix / tiles->form.matrices, q = matrix % tiles->form.matrices;
-    bool accumulate = now->accumulate;
-    for (int64_t i = p; i < nf_end_frequency(tiles, p); i++)
-        for (int64_t j = q; j < nf_end_frequency(tiles, q); j++, accumulate = true) {
-            int64_t f = i * tiles->form.line + j;
-            const float *v = now->v + f * v_stride(job), *z = now->z + f * z_stride(job);
-            for (int64_t column = of.left; column < of.right; column += nf_tile_columns())
-                for (int64_t row = of.top; row < of.bottom; row += nf_tile_rows())
-                    nf_kernel->gemm_columns(of.d_u + (row - of.top) * of.stride + column - of.left, (size_t)of.stride,
-                                            v + row, (size_t)v_row(tiles), z + column * now->count, (size_t)now->count,
-                                            (size_t)nf_min(nf_tile_rows(), of.bottom - row),
-                                            (size_t)nf_min(nf_tile_columns(), of.right - column), accumulate);
-        }
+    nf_frequencies frequencies = nf_matrix_frequencies(tiles, matrix);
+    int64_t first = frequencies.first * now->count, depth = frequencies.count * now->count;
+    int64_t panel_depth = nf_frequency_count(tiles) * now->count;
+    const float *v = now->v + first * v_row(tiles), *z = now->z + first * nf_tile_columns();
+    for (int64_t column = of.left; column < of.right; column += nf_tile_columns())
+        for (int64_t row = of.top; row < of.bottom; row += nf_tile_rows())
+            nf_kernel->gemm_columns(of.d_u + (row - of.top) * of.stride + column - of.left, (size_t)of.stride, v + row,
+                                    (size_t)v_row(tiles), z + column * panel_depth, (size_t)depth,
+                                    (size_t)nf_min(nf_tile_rows(), of.bottom - row),
+                                    (size_t)nf_min(nf_tile_columns(), of.right - column), now->accumulate);
 }
 
 /* Asks for a share of the pixels of the pass that begins with tile `first`, if there is one. */
@@ -189,7 +187,7 @@ static void transform_some(const weight_job *job, int64_t first, int64_t task) {
 }
 
 static int64_t transform_tasks(const weight_job *job, int64_t first) {
-    return nf_ceil_div(nf_clamp(job->tiles.count - first, 0, job->pass_tiles), NF_TRANSFORM_TILES);
+    return first < job->tiles.count ? nf_ceil_div(shared_pass(job, first).count, NF_TRANSFORM_TILES) : 0;
 }
 
 static void transform_task(void *context, int64_t task, int worker) {
