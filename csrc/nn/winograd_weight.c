@@ -239,8 +239,8 @@ static void finish_task(void *context, int64_t task, int worker) {
     const weight_job *job = context;
     int64_t size = job->tiles.c * job->tiles.k, begin = task * FINISH_CHUNK;
     int64_t count = nf_min(FINISH_CHUNK, size - begin);
-    for (int64_t segment = 1; segment < job->segments; segment++)
-        for (int64_t at = begin; at < d_u_size(job); at += size)
+    for (int64_t at = begin; at < d_u_size(job); at += size)
+        for (int64_t segment = 1; segment < job->segments; segment++)
             nf_kernel->scale(job->d_u + at, job->d_u + segment * d_u_size(job) + at, 1.0f, (size_t)count, true);
     job->finish(job->d_weight + begin, (size_t)size, job->d_u + begin, (size_t)size, (size_t)count, job->accumulate);
 }
