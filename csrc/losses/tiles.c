@@ -91,27 +91,6 @@ static int64_t tiles_per_side(const nf_tiles *tiles) {
     return side;
 }
 
-static void clear_gradients(real *d_z, int64_t first, int64_t count, int64_t stride) {
-    int64_t end = nf_min(first + NF_BLOCK_STEP, NF_REAL(nf_rows_room)(count));
-    if (first < end)
-        memset(d_z + first * stride, 0, (size_t)((end - first) * stride) * sizeof(real));
-}
-
-/* Packs some columns, and clears gradients. */
-static void pack_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    const nf_tiles *tiles = context;
-    int64_t first = task * NF_BLOCK_STEP;
-    clear_gradients(tiles->d_columns, first, tiles->column_count, tiles->stride);
-    if (!symmetric(tiles))
-        clear_gradients(tiles->d_rows, first, tiles->row_count, tiles->stride);
-    if (first >= tiles->column_count)
-        return;
-    nf_kernel->NF_REAL(pack_rows)(tiles->packed + first * tiles->width, tiles->columns + first * tiles->stride,
-                                  (size_t)tiles->stride, (size_t)nf_min(NF_BLOCK_STEP, tiles->column_count - first),
-                                  (size_t)tiles->width);
-}
-
 static nf_status open_kept(nf_tiles *tiles) {
     int64_t rows = row_tiles(tiles), columns = column_tiles(tiles);
     int64_t tile_bytes = tiles->tile_rows * tiles->tile_columns * (int64_t)sizeof(real);
@@ -158,8 +137,7 @@ nf_status NF_REAL(nf_tiles_open)(nf_tiles *tiles, const nf_rows *rows, const nf_
     tiles->d_columns = tiles->packed + column_room * width;
     tiles->d_rows = symmetric(tiles) ? tiles->d_columns : tiles->d_columns + column_room * stride;
     tiles->worker_memory = (char *)tiles->memory + bytes;
-    NF_TRY(open_kept(tiles));
-    return nf_parallel(pack_task, tiles, nf_max(row_room, column_room) / NF_BLOCK_STEP, NF_MAX_THREADS);
+    return open_kept(tiles);
 }
 
 void NF_REAL(nf_tiles_close)(nf_tiles *tiles) {
@@ -239,6 +217,31 @@ static void end_turn(_Atomic int64_t *turn, int64_t number) {
     atomic_store_explicit(turn, number + 1, memory_order_release);
 }
 
+static void clear_gradients(const nf_tiles *tiles, real *d_z, int64_t count) {
+    memset(d_z, 0, (size_t)(NF_REAL(nf_rows_room)(count) * tiles->stride) * sizeof(real));
+}
+
+/* The first to take a block of rows or columns makes it ready, just before its use: packs the columns, or clears the
+ * gradients. */
+static void begin_rows(const pass *p, int64_t block) {
+    const nf_tiles *tiles = p->tiles;
+    int64_t first = block * tiles->block * tiles->tile_rows;
+    int64_t count = nf_min(tiles->block * tiles->tile_rows, tiles->row_count - first);
+    if (p->backwards)
+        clear_gradients(tiles, tiles->d_rows + first * tiles->stride, count);
+}
+
+static void begin_columns(const pass *p, int64_t block) {
+    const nf_tiles *tiles = p->tiles;
+    int64_t first = block * tiles->block * tiles->tile_columns;
+    int64_t count = nf_min(tiles->block * tiles->tile_columns, tiles->column_count - first);
+    if (p->backwards)
+        clear_gradients(tiles, tiles->d_columns + first * tiles->stride, count);
+    else
+        nf_kernel->NF_REAL(pack_rows)(tiles->packed + first * tiles->width, tiles->columns + first * tiles->stride,
+                                      (size_t)tiles->stride, (size_t)count, (size_t)tiles->width);
+}
+
 /* Row by row, to and fro: each tile has rows or columns in common with the one before. */
 static void run_block(const pass *p, int64_t row_block, int64_t column_block, int worker) {
     const nf_tiles *tiles = p->tiles;
@@ -273,6 +276,10 @@ static void run_task(void *context, int64_t task, int worker) {
     wait_for_turn(row, row_turn);
     if (two)
         wait_for_turn(column, column_turn);
+    if (row_turn == 0)
+        symmetric(tiles) ? begin_columns(p, row_block) : begin_rows(p, row_block);
+    if (two && column_turn == 0)
+        begin_columns(p, column_block);
     if (!rests)
         run_block(p, row_block, column_block, worker);
     end_turn(row, row_turn);
@@ -544,8 +551,11 @@ static void take_factors(const nf_tiles *tiles, real *factors, const double *log
 nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, const double *column_logs) {
     int64_t row_room = NF_REAL(nf_rows_room)(tiles->row_count);
     int64_t column_room = NF_REAL(nf_rows_room)(tiles->column_count);
-    if (!tiles->first && term_count(tiles, 0) == 0)
+    if (!tiles->first && term_count(tiles, 0) == 0) {
+        clear_gradients(tiles, tiles->d_rows, tiles->row_count);
+        clear_gradients(tiles, tiles->d_columns, tiles->column_count);
         return NF_OK;
+    }
     void *memory;
     NF_TRY(nf_alloc(&memory, (size_t)(row_room + column_room) * sizeof(real)));
     real *row_factors = memory, *column_factors = row_factors + row_room;
