@@ -334,8 +334,8 @@ typedef struct nf_raster {
     K(suffix, void, row_scale, (real * y, const real *x, real first, real second, size_t n))                          \
     K(suffix, void, row_add_scaled, (real * y, const real *x, real scale, size_t n))                                  \
     /* multiply.c, for blocks whose arrays have room for multiples of NF_BLOCK_STEP rows (which may be written), with \
-     * columns of c multiples of 16 (of NF_BLOCK_STEP with `packed`): x (rows, width) to the form that the next three \
-     * take, filled up with zeros; c (rows, columns) = p = a packed^T over `width` */                                 \
+     * columns of c multiples of 16: x (rows, width) to the form that the next three take, by whole blocks; c (rows,  \
+     * columns) = p = a packed^T over `width` */                                                                      \
     K(suffix, void, pack_rows, (real * packed, const real *x, size_t stride, size_t rows, size_t width))              \
     K(suffix, void, multiply_packed,                                                                                  \
       (real * c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows, size_t columns,    \

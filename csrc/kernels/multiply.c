@@ -2,6 +2,7 @@
  * time. Sums for ROWS x VECTORS vectors of the result stay in registers. */
 #include "exponential.h"
 #include "kernels.h"
+#include "transpose.h"
 
 #if defined(__AVX512F__)
 enum { ROWS = 8, VECTORS = 3 }; /* of 32 registers */
@@ -69,40 +70,42 @@ NF_INLINE void multiply_piece(real *c, size_t c_stride, const real *a, size_t a_
     }
 }
 
-/* Columns start..end-1 of a panel of at most PANEL rows: a whole one is spared the questions. */
-NF_INLINE void pack_run(real *packed, const real *x, size_t stride, size_t rows, size_t start, size_t end) {
-    if (rows < PANEL)
-        for (size_t row = 0; row < PANEL; row++)
-            for (size_t k = start; k < end; k++)
-                packed[k * PANEL + row] = row < rows ? x[row * stride + k] : 0;
-    else
-        for (size_t k = start; k < end; k++)
-            for (size_t row = 0; row < PANEL; row++)
-                packed[k * PANEL + row] = x[row * stride + k];
-}
-
 void NF_REAL_KERNEL(pack_rows)(real *packed, const real *x, size_t stride, size_t rows, size_t width) {
     enum { RUN = 16 }; /* of a row at a time, so that its cache lines are used whole */
-    for (size_t first = 0; first < rows; first += PANEL, packed += PANEL * width)
-        for (size_t start = 0; start < width; start += RUN) {
-            size_t end = start + RUN < width ? start + RUN : width;
-            pack_run(packed, x + first * stride, stride, rows - first, start, end);
-        }
+    size_t whole = width / RUN * RUN;
+    for (size_t first = 0; first < rows; first += PANEL, x += PANEL * stride, packed += PANEL * width) {
+        for (size_t start = 0; start < whole; start += RUN)
+            for (size_t row = 0; row < PANEL; row += 4)
+                for (size_t k = start; k < start + RUN; k += 4)
+                    transpose_4x4(packed + k * PANEL + row, PANEL, x + row * stride + k, stride);
+        for (size_t k = whole; k < width; k++)
+            for (size_t row = 0; row < PANEL; row++)
+                packed[k * PANEL + row] = x[row * stride + k];
+    }
+}
+
+/* All rows of c, for one panel of columns. */
+NF_INLINE void multiply_panel(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows,
+                              size_t width, const int vectors, const ending end, scores s) {
+    for (size_t i = 0; i < rows; i += ROWS) {
+        multiply_piece(c + i * c_stride, c_stride, a + i * a_stride, a_stride, 1, packed, PANEL, width, vectors, end,
+                       &s, NULL);
+        if (end == WEIGHT)
+            s.row_factors += ROWS;
+    }
 }
 
 NF_INLINE void multiply_tile(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows,
                              size_t columns, size_t width, const ending end, scores s) {
-    const real *row_factors = s.row_factors;
-    for (size_t j = 0; j < columns; j += PANEL, packed += PANEL * width) {
-        for (size_t i = 0; i < rows; i += ROWS) {
-            if (end == WEIGHT)
-                s.row_factors = row_factors + i;
-            multiply_piece(c + i * c_stride + j, c_stride, a + i * a_stride, a_stride, 1, packed, PANEL, width, VECTORS,
-                           end, &s, NULL);
-        }
+    for (; columns >= PANEL; columns -= PANEL, c += PANEL, packed += PANEL * width) {
+        multiply_panel(c, c_stride, a, a_stride, packed, rows, width, VECTORS, end, s);
         if (s.column_factors)
             s.column_factors += PANEL;
     }
+    if (VECTORS > 2 && columns == 2 * NF_WIDTH)
+        multiply_panel(c, c_stride, a, a_stride, packed, rows, width, 2, end, s);
+    else if (columns)
+        multiply_panel(c, c_stride, a, a_stride, packed, rows, width, 1, end, s);
 }
 
 void NF_REAL_KERNEL(multiply_packed)(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed,
@@ -175,7 +178,7 @@ void NF_REAL_KERNEL(weigh_add)(real *c, real *w, size_t w_stride, const real *e,
                                const real *row_factors, const real *column_factors, const real *b, size_t stride,
                                size_t rows, size_t columns, size_t depth) {
     enum { FIRST = 16 / NF_WIDTH < VECTORS ? 16 / NF_WIDTH : VECTORS };
-    size_t weights = (depth + NF_BLOCK_STEP - 1) / NF_BLOCK_STEP * NF_BLOCK_STEP;
+    size_t weights = (depth + 15) / 16 * 16;
     size_t panel = columns >= PANEL ? PANEL : FIRST * NF_WIDTH;
     for (size_t i = 0; i < rows; i += ROWS) {
         for (size_t row = i; row < i + ROWS; row++)

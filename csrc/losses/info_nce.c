@@ -37,18 +37,22 @@ static bool is_symmetric(const problem *p) {
     return p->kind == NF_IN_BATCH_SYMMETRIC;
 }
 
+/* The loss of a positive score s against its negatives. */
+static double value_of(double *all_log, double s, double negative_log) {
+    double excess = negative_log - s, more = nf_log_excess(excess);
+    *all_log = fmax(s, negative_log) + more;
+    return fmax(excess, 0) + more;
+}
+
 static void value_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
     int64_t width = p->query.width, stride = p->query.stride;
     double product = nf_kernel->NF_REAL(row_dot)(p->query.z + i * stride, p->key.z + i * stride, (size_t)width);
     double s = p->scores[i] = product / p->temperature;
-    p->all_logs[i] = nf_log_add(s, p->negative_logs[i]);
-    p->values[i] = nf_softplus(p->negative_logs[i] - s);
-    if (is_symmetric(p)) {
-        p->all_key_logs[i] = nf_log_add(s, p->key_logs[i]);
-        p->values[i] = (p->values[i] + nf_softplus(p->key_logs[i] - s)) / 2;
-    }
+    p->values[i] = value_of(&p->all_logs[i], s, p->negative_logs[i]);
+    if (is_symmetric(p))
+        p->values[i] = (p->values[i] + value_of(&p->all_key_logs[i], s, p->key_logs[i])) / 2;
 }
 
 static double gradient_scale(const problem *p) {

@@ -4,9 +4,14 @@
 
 #include <math.h>
 
+/* log(1 + exp(-|x|)): by how much softplus(x) is above max(x, 0), and log(exp(a) + exp(a + x)) above max(a, a + x) */
+static inline double nf_log_excess(double x) {
+    return log1p(exp(-fabs(x)));
+}
+
 /* log(1 + exp(x)) */
 static inline double nf_softplus(double x) {
-    return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+    return fmax(x, 0) + nf_log_excess(x);
 }
 
 /* 1 / (1 + exp(-x)) */
@@ -16,7 +21,7 @@ static inline double nf_sigmoid(double x) {
 
 /* log(exp(a) + exp(b)), a finite; never below either */
 static inline double nf_log_add(double a, double b) {
-    return a > b ? a + log1p(exp(b - a)) : b + log1p(exp(a - b));
+    return fmax(a, b) + nf_log_excess(b - a);
 }
 
 #endif

@@ -64,10 +64,11 @@ static void value_task(void *context, int64_t i, int worker) {
         p->values[i] = p->negative_logs[i] - p->pulls[i % p->samples] * mean;
         return;
     }
-    double positive_log = highest + log(sum);
+    double negative_log = p->negative_logs[i], positive_log = highest + log(sum);
+    double excess = negative_log - positive_log, more = nf_log_excess(excess);
     p->positive_logs[i] = positive_log;
-    p->all_logs[i] = nf_log_add(positive_log, p->negative_logs[i]);
-    p->values[i] = nf_softplus(p->negative_logs[i] - positive_log) + (positive_log - mean);
+    p->all_logs[i] = fmax(positive_log, negative_log) + more;
+    p->values[i] = fmax(excess, 0) + more + (positive_log - mean);
 }
 
 /* dloss_i/ds_ij for a positive j */

@@ -340,7 +340,7 @@ static tile place_tile(const nf_tiles *tiles, int64_t row_tile, int64_t column_t
     t.column_part = t.row_part + tiles->tile_rows;
     t.rows = nf_min(tiles->tile_rows, tiles->row_count - t.row);
     t.columns = nf_min(tiles->tile_columns, tiles->column_count - t.column);
-    t.padded_columns = nf_round_up(t.columns, NF_BLOCK_STEP);
+    t.padded_columns = nf_round_up(t.columns, 16);
     t.diagonal = symmetric(tiles) && row_tile == column_tile;
     return t;
 }
