@@ -5,11 +5,17 @@
 
 enum { LANES = 16 };
 
-static double sum_lanes(double lanes[LANES]) {
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            lanes[i] += lanes[i + half];
+NF_INLINE double sum_lanes(double lanes[LANES]) {
+    NF_UNROLL for (int half = LANES / 2; half > 0; half /= 2) {
+        NF_UNROLL for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    }
     return lanes[0];
+}
+
+/* The last n < LANES numbers of a row, and zeros, which count for nothing. */
+NF_INLINE void take_rest(real rest[LANES], const real *x, size_t n) {
+    for (size_t lane = 0; lane < LANES; lane += NF_WIDTH)
+        v_store(rest + lane, lane < n ? v_load_some(x + lane, n - lane) : v_zero());
 }
 
 real NF_REAL_KERNEL(row_largest)(const real *x, size_t n) {
@@ -22,27 +28,40 @@ real NF_REAL_KERNEL(row_largest)(const real *x, size_t n) {
     return v_maximum(largest) + v_sum(check);
 }
 
+NF_INLINE void add_products(double lanes[LANES], const real *a, const real *b) {
+    for (size_t lane = 0; lane < LANES; lane++)
+        lanes[lane] += (double)a[lane] * (double)b[lane];
+}
+
 double NF_REAL_KERNEL(row_dot)(const real *a, const real *b, size_t n) {
     double lanes[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t lane = 0; lane < LANES; lane++)
-            lanes[lane] += (double)a[i + lane] * (double)b[i + lane];
-    for (size_t lane = 0; i < n; i++, lane++)
-        lanes[lane] += (double)a[i] * (double)b[i];
+    real a_rest[LANES], b_rest[LANES];
+    for (; n >= LANES; n -= LANES, a += LANES, b += LANES)
+        add_products(lanes, a, b);
+    if (n > 0) {
+        take_rest(a_rest, a, n);
+        take_rest(b_rest, b, n);
+        add_products(lanes, a_rest, b_rest);
+    }
     return sum_lanes(lanes);
+}
+
+NF_INLINE void add_squares(double lanes[LANES], const real *x, real scale) {
+    for (size_t lane = 0; lane < LANES; lane++) {
+        double scaled = (double)(x[lane] * scale);
+        lanes[lane] += scaled * scaled;
+    }
 }
 
 double NF_REAL_KERNEL(row_squares)(const real *x, real scale, size_t n) {
     double lanes[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t lane = 0; lane < LANES; lane++) {
-            double scaled = (double)(x[i + lane] * scale);
-            lanes[lane] += scaled * scaled;
-        }
-    for (size_t lane = 0; i < n; i++, lane++)
-        lanes[lane] += (double)(x[i] * scale) * (double)(x[i] * scale);
+    real rest[LANES];
+    for (; n >= LANES; n -= LANES, x += LANES)
+        add_squares(lanes, x, scale);
+    if (n > 0) {
+        take_rest(rest, x, n);
+        add_squares(lanes, rest, scale);
+    }
     return sum_lanes(lanes);
 }
 
@@ -56,28 +75,39 @@ void NF_REAL_KERNEL(row_add_scaled)(real *y, const real *x, real scale, size_t n
         v_store_some(y + i, v_fma(v_load_some(x + i, n - i), v_set(scale), v_load_some(y + i, n - i)), n - i);
 }
 
+NF_INLINE void add_numbers(double lanes[LANES], const real *x) {
+    for (size_t lane = 0; lane < LANES; lane++)
+        lanes[lane] += (double)x[lane];
+}
+
 double NF_REAL_KERNEL(row_sum)(const real *x, size_t n) {
     double lanes[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t lane = 0; lane < LANES; lane++)
-            lanes[lane] += (double)x[i + lane];
-    for (size_t lane = 0; i < n; i++, lane++)
-        lanes[lane] += (double)x[i];
+    real rest[LANES];
+    for (; n >= LANES; n -= LANES, x += LANES)
+        add_numbers(lanes, x);
+    if (n > 0) {
+        take_rest(rest, x, n);
+        add_numbers(lanes, rest);
+    }
     return sum_lanes(lanes);
+}
+
+NF_INLINE void add_squared_differences(double lanes[LANES], const real *a, const real *b) {
+    for (size_t lane = 0; lane < LANES; lane++) {
+        double difference = (double)a[lane] - (double)b[lane];
+        lanes[lane] += difference * difference;
+    }
 }
 
 double NF_REAL_KERNEL(row_squared_distance)(const real *a, const real *b, size_t n) {
     double lanes[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t lane = 0; lane < LANES; lane++) {
-            double difference = (double)a[i + lane] - (double)b[i + lane];
-            lanes[lane] += difference * difference;
-        }
-    for (size_t lane = 0; i < n; i++, lane++) {
-        double difference = (double)a[i] - (double)b[i];
-        lanes[lane] += difference * difference;
+    real a_rest[LANES], b_rest[LANES];
+    for (; n >= LANES; n -= LANES, a += LANES, b += LANES)
+        add_squared_differences(lanes, a, b);
+    if (n > 0) {
+        take_rest(a_rest, a, n);
+        take_rest(b_rest, b, n);
+        add_squared_differences(lanes, a_rest, b_rest);
     }
     return sum_lanes(lanes);
 }

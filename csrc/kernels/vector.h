@@ -51,9 +51,9 @@ typedef float real;
 NF_INLINE real v_sum(vreal a) {
     real lanes[NF_WIDTH];
     v_store(lanes, a);
-    for (int half = NF_WIDTH / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            lanes[i] += lanes[i + half];
+    NF_UNROLL for (int half = NF_WIDTH / 2; half > 0; half /= 2) {
+        NF_UNROLL for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    }
     return lanes[0];
 }
 NF_INLINE real v_maximum(vreal a) {
