@@ -164,7 +164,7 @@ size_t NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, co
     vint low_x = vi_set(p->low_x), high_x = vi_set(p->high_x), low_y = vi_set(p->low_y), high_y = vi_set(p->high_y);
     size_t count = 0;
     for (size_t i = 0; i < n; i += NF_WIDTH) {
-        vmask there = n - i < NF_WIDTH ? (vmask)((1u << (n - i)) - 1u) : (vmask)0xffff;
+        vmask there = (vmask)(n - i < NF_WIDTH ? (1u << (n - i)) - 1u : 0xffffu);
         vint column = _mm512_maskz_loadu_epi32(there, x + i), row = _mm512_maskz_loadu_epi32(there, y + i);
         vmask inner = _mm512_mask_cmpge_epi32_mask(there, column, low_x);
         inner = _mm512_mask_cmplt_epi32_mask(inner, column, high_x);
