@@ -40,6 +40,7 @@ SOURCES = sorted(set(glob.glob("csrc/**/*.c", recursive=True)) - set(KERNELS) - 
 
 CFLAGS = ["-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"]
 CFLAGS += ["-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
+CFLAGS += ["-g0"]  # Python's own flags may ask for debug information, which would be half the wheel
 LDFLAGS = ["-pthread"]
 if os.environ.get("NEARFAR_WERROR"):
     CFLAGS += ["-Werror"]

@@ -7,7 +7,7 @@ import zipfile
 from email import message_from_bytes
 from pathlib import Path
 
-LARGEST = 12_000_000  # bytes
+LARGEST = 10_000_000  # bytes
 PARTS = ["_core.abi3.so", "_core.pyi", "py.typed", "_lib/libscipy_openblas-nearfar.so", "_lib/LICENSE-OpenBLAS.txt"]
 
 path = Path(sys.argv[1])
