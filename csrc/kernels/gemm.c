@@ -64,16 +64,11 @@ void NF_KERNEL(gemm_pack_panel)(float *b, const float *source, size_t stride, si
 
 /* As above from the transposed matrix: (k, n) is source[n * stride + k]. */
 void NF_KERNEL(gemm_pack_panel_transposed)(float *b, const float *source, size_t stride, size_t depth, size_t columns) {
-    enum { BLOCK = 16 }; /* numbers of a cache line of the source, which is used whole */
-    size_t whole = columns == GEMM_COLUMNS ? depth / BLOCK * BLOCK : 0;
-    for (size_t k0 = 0; k0 < whole; k0 += BLOCK)
-        for (size_t n = 0; n < GEMM_COLUMNS; n += 4) {
-            for (size_t i = n; i < n + 4; i++) /* rows lie too far apart for the machine to foresee the next line */
-                __builtin_prefetch(source + i * stride + k0 + 2 * BLOCK);
-            for (size_t k = k0; k < k0 + BLOCK; k += 4)
-                transpose_4x4(b + k * GEMM_COLUMNS + n, GEMM_COLUMNS, source + n * stride + k, stride);
-        }
-    for (size_t k = whole; k < depth; k++)
+    if (columns == GEMM_COLUMNS) {
+        transpose_panel(b, GEMM_COLUMNS, source, stride, depth);
+        return;
+    }
+    for (size_t k = 0; k < depth; k++)
         for (size_t n = 0; n < GEMM_COLUMNS; n++)
             b[k * GEMM_COLUMNS + n] = n < columns ? source[n * stride + k] : 0.0f;
 }

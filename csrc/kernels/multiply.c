@@ -71,17 +71,8 @@ NF_INLINE void multiply_piece(real *c, size_t c_stride, const real *a, size_t a_
 }
 
 void NF_REAL_KERNEL(pack_rows)(real *packed, const real *x, size_t stride, size_t rows, size_t width) {
-    enum { RUN = 16 }; /* of a row at a time, so that its cache lines are used whole */
-    size_t whole = width / RUN * RUN;
-    for (size_t first = 0; first < rows; first += PANEL, x += PANEL * stride, packed += PANEL * width) {
-        for (size_t start = 0; start < whole; start += RUN)
-            for (size_t row = 0; row < PANEL; row += 4)
-                for (size_t k = start; k < start + RUN; k += 4)
-                    transpose_4x4(packed + k * PANEL + row, PANEL, x + row * stride + k, stride);
-        for (size_t k = whole; k < width; k++)
-            for (size_t row = 0; row < PANEL; row++)
-                packed[k * PANEL + row] = x[row * stride + k];
-    }
+    for (size_t first = 0; first < rows; first += PANEL)
+        transpose_panel(packed + first * width, PANEL, x + first * stride, stride, width);
 }
 
 /* All rows of c, for one panel of columns. */

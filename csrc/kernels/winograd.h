@@ -12,6 +12,11 @@ typedef void (*nf_line)(vreal *r, const vreal *d);
 
 enum { NF_LONGEST_LINE = 9, NF_MOST_MATRICES = 6 }; /* matrices: along one axis */
 
+/* y (+)= `value`, or its first `rest` lanes. */
+NF_INLINE void put(float *y, vreal value, size_t rest, bool accumulate) {
+    v_store_some(y, accumulate ? v_add(v_load_some(y, rest), value) : value, rest);
+}
+
 /* v[frequency] of the from x from pixels, each of c channels, channels up to `padded` zero; number j of a row of
  * channels goes to chunks of `chunk` numbers, `chunk_stride` apart. */
 NF_INLINE void transform_pixels(nf_line line, size_t from, size_t to, float *v, size_t frequency_stride, size_t chunk,
@@ -56,10 +61,8 @@ NF_INLINE void transform_frequencies(nf_line line, size_t from, size_t to, float
         for (size_t row = 0; row < to; row++) {
             line(r, t + row * from);
             NF_UNROLL
-            for (size_t i = 0; i < to; i++) {
-                float *y = pixels[row * to + i] + j;
-                v_store_some(y, accumulate ? v_add(v_load_some(y, rest), r[i]) : r[i], rest);
-            }
+            for (size_t i = 0; i < to; i++)
+                put(pixels[row * to + i] + j, r[i], rest, accumulate);
         }
     }
 }
@@ -109,10 +112,8 @@ NF_INLINE void transform_matrices(nf_line line, size_t from, float *d_g, size_t 
         for (size_t row = 0; row < 3; row++) {
             line(r, t + row * from);
             NF_UNROLL
-            for (size_t i = 0; i < 3; i++) {
-                float *out = d_g + (row * 3 + i) * tap_stride + j;
-                v_store_some(out, accumulate ? v_add(v_load_some(out, rest), r[i]) : r[i], rest);
-            }
+            for (size_t i = 0; i < 3; i++)
+                put(d_g + (row * 3 + i) * tap_stride + j, r[i], rest, accumulate);
         }
     }
 }

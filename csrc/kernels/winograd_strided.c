@@ -184,10 +184,6 @@ NF_INLINE void sum_phases(vreal *y, const float *m, size_t stride) {
     }
 }
 
-NF_INLINE void put(float *y, vreal value, size_t rest, bool accumulate) {
-    v_store_some(y, accumulate ? v_add(v_load_some(y, rest), value) : value, rest);
-}
-
 NF_INLINE void strided_weight_line(vreal *u, const vreal *g) {
     vreal g0 = g[0], g1 = g[1], g2 = g[2];
     u[0] = g0;

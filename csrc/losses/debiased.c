@@ -91,10 +91,9 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
     int64_t group = NF_REAL(nf_rows_per_task)(p->rows.width);
     NF_TRY(nf_parallel_groups(value_task, p, p->anchors, group, NF_MAX_THREADS));
     nf_reduce(loss, p->values, &p->weights, p->anchors, p->reduction);
-    p->hard.weights = p->importance.weights = p->weights;
-    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->hard, p->hard_logs, p->hard_logs));
+    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->hard, p->hard_logs, p->hard_logs, &p->weights));
     if (p->beta > 0)
-        NF_TRY(NF_REAL(nf_tiles_gradients)(&p->importance, p->importance_logs, p->importance_logs));
+        NF_TRY(NF_REAL(nf_tiles_gradients)(&p->importance, p->importance_logs, p->importance_logs, &p->weights));
     NF_TRY(nf_parallel_groups(gradient_task, p, p->anchors, group, NF_MAX_THREADS));
     /* Scores are homogeneous in z, of degree 2; the second term depends on the temperature by itself too. */
     *d_temperature = -nf_sum(p->values, p->anchors) / (2 * p->temperature);

@@ -287,8 +287,7 @@ double NF_REAL(nf_distances_reduce)(const nf_distances *d, double *loss, const d
                                     nf_reduction reduction) {
     double sum = nf_weighted_sum(values, &d->weights, d->count);
     if (reduction == NF_REDUCE_NONE)
-        for (int64_t i = 0; i < d->count; i++)
-            loss[d->order[i]] = nf_weight(&d->weights, i) * values[i];
+        nf_weigh_values(loss, values, &d->weights, d->order, d->count);
     else
         *loss = reduction == NF_REDUCE_SUM ? sum : terms > 0 ? sum / terms : 0;
     return reduction == NF_REDUCE_MEAN ? 1 / fmax(terms, 1) : 1;

@@ -37,22 +37,15 @@ static bool is_symmetric(const problem *p) {
     return p->kind == NF_IN_BATCH_SYMMETRIC;
 }
 
-/* The loss of a positive score s against its negatives. */
-static double value_of(double *all_log, double s, double negative_log) {
-    double excess = negative_log - s, more = nf_log_excess(excess);
-    *all_log = fmax(s, negative_log) + more;
-    return fmax(excess, 0) + more;
-}
-
 static void value_task(void *context, int64_t i, int worker) {
     (void)worker;
     problem *p = context;
     int64_t width = p->query.width, stride = p->query.stride;
     double product = nf_kernel->NF_REAL(row_dot)(p->query.z + i * stride, p->key.z + i * stride, (size_t)width);
     double s = p->scores[i] = product / p->temperature;
-    p->values[i] = value_of(&p->all_logs[i], s, p->negative_logs[i]);
+    p->values[i] = nf_log_share(&p->all_logs[i], s, p->negative_logs[i]);
     if (is_symmetric(p))
-        p->values[i] = (p->values[i] + value_of(&p->all_key_logs[i], s, p->key_logs[i])) / 2;
+        p->values[i] = (p->values[i] + nf_log_share(&p->all_key_logs[i], s, p->key_logs[i])) / 2;
 }
 
 static double gradient_scale(const problem *p) {
@@ -94,8 +87,7 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
     int64_t group = NF_REAL(nf_rows_per_task)(p->query.width);
     NF_TRY(nf_parallel_groups(value_task, p, p->samples, group, NF_MAX_THREADS));
     nf_reduce(loss, p->values, &p->weights, p->samples, p->reduction);
-    p->tiles.weights = p->weights;
-    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, is_symmetric(p) ? p->all_key_logs : NULL));
+    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, is_symmetric(p) ? p->all_key_logs : NULL, &p->weights));
     NF_TRY(nf_parallel_groups(gradient_task, p, p->samples, group, NF_MAX_THREADS));
     if (shared(p))
         NF_TRY(nf_parallel_groups(negative_gradient_task, p, p->negatives.count, group, NF_MAX_THREADS));

@@ -19,6 +19,13 @@ static inline double nf_sigmoid(double x) {
     return 1 / (1 + exp(-x));
 }
 
+/* -log( exp(a) / (exp(a) + exp(b)) ), a finite, and the logarithm of that denominator, which is never below either */
+static inline double nf_log_share(double *log_sum, double a, double b) {
+    double excess = b - a, more = nf_log_excess(excess);
+    *log_sum = fmax(a, b) + more;
+    return fmax(excess, 0) + more;
+}
+
 /* log(exp(a) + exp(b)), a finite; never below either */
 static inline double nf_log_add(double a, double b) {
     return fmax(a, b) + nf_log_excess(b - a);

@@ -64,11 +64,8 @@ static void value_task(void *context, int64_t i, int worker) {
         p->values[i] = p->negative_logs[i] - p->pulls[i % p->samples] * mean;
         return;
     }
-    double negative_log = p->negative_logs[i], positive_log = highest + log(sum);
-    double excess = negative_log - positive_log, more = nf_log_excess(excess);
-    p->positive_logs[i] = positive_log;
-    p->all_logs[i] = fmax(positive_log, negative_log) + more;
-    p->values[i] = fmax(excess, 0) + more + (positive_log - mean);
+    double positive_log = p->positive_logs[i] = highest + log(sum);
+    p->values[i] = nf_log_share(&p->all_logs[i], positive_log, p->negative_logs[i]) + (positive_log - mean);
 }
 
 /* dloss_i/ds_ij for a positive j */
@@ -138,8 +135,7 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
         NF_TRY(take_pulls(p));
     NF_TRY(nf_parallel_groups(value_task, p, p->anchors, anchors_per_task(p), NF_MAX_THREADS));
     nf_reduce(loss, p->values, &p->weights, p->anchors, p->reduction);
-    p->tiles.weights = p->weights;
-    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
+    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs, &p->weights));
     NF_TRY(nf_parallel_groups(gradient_task, p, p->anchors, anchors_per_task(p), NF_MAX_THREADS));
     /* Scores are homogeneous in z, of degree 2. */
     *d_temperature = -nf_sum(p->values, p->anchors) / (2 * p->temperature);

@@ -139,10 +139,8 @@ static void paired_value(problem *p, int64_t i) {
         sum += exp(s - highest);
         mean += s / count;
     }
-    double positive_log = highest + log(sum);
-    p->positive_logs[i] = positive_log;
-    p->all_logs[i] = nf_log_add(positive_log, p->negative_logs[i]);
-    p->values[i] = nf_softplus(p->negative_logs[i] - positive_log) +
+    double positive_log = p->positive_logs[i] = highest + log(sum);
+    p->values[i] = nf_log_share(&p->all_logs[i], positive_log, p->negative_logs[i]) +
                    (p->positives == NF_POSITIVES_OUT ? positive_log - mean : log(count));
 }
 
@@ -206,8 +204,7 @@ static int64_t anchors_per_task(const problem *p) {
 /* In the order of the rows that were passed in; the mean is that of the anchors that have a positive. */
 static void reduce(const problem *p, double *loss) {
     if (p->reduction == NF_REDUCE_NONE)
-        for (int64_t i = 0; i < p->anchors; i++)
-            loss[p->order[i]] = nf_weight(&p->weights, i) * p->values[i];
+        nf_weigh_values(loss, p->values, &p->weights, p->order, p->anchors);
     else
         *loss = nf_weighted_sum(p->values, &p->weights, p->anchors) / nf_reduction_divisor(p->reduction, p->active);
 }
@@ -218,8 +215,7 @@ static nf_status run(problem *p, double *loss, double *d_temperature) {
         NF_TRY(nf_parallel_groups(class_sum_task, p, p->anchors, rows, NF_MAX_THREADS));
     NF_TRY(nf_parallel_groups(value_task, p, p->anchors, group, NF_MAX_THREADS));
     reduce(p, loss);
-    p->tiles.weights = p->weights;
-    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs));
+    NF_TRY(NF_REAL(nf_tiles_gradients)(&p->tiles, p->all_logs, p->all_logs, &p->weights));
     NF_TRY(nf_parallel_groups(gradient_task, p, p->anchors, group, NF_MAX_THREADS));
     /* Scores are homogeneous in z, of degree 2. */
     *d_temperature = -nf_sum(p->values, p->anchors) / (2 * p->temperature);

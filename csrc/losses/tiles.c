@@ -45,6 +45,7 @@ typedef struct pass {
     double *row_sums, *column_sums;   /* first pass */
     double *row_peaks, *column_peaks; /* first pass, spread: sums are relative to these */
     const double *row_logs, *column_logs;     /* second pass, spread */
+    const nf_weights *weights;                /* second pass, spread */
     const real *row_factors, *column_factors; /* second pass: 2^shift exp(-logs), weighted */
 } pass;
 
@@ -223,21 +224,13 @@ static void clear_gradients(const nf_tiles *tiles, real *d_z, int64_t count) {
 
 /* The first to take a block of rows or columns makes it ready, just before its use: packs the columns, or clears the
  * gradients. */
-static void begin_rows(const pass *p, int64_t block) {
+static void begin_block(const pass *p, int64_t block, bool columns) {
     const nf_tiles *tiles = p->tiles;
-    int64_t first = block * tiles->block * tiles->tile_rows;
-    int64_t count = nf_min(tiles->block * tiles->tile_rows, tiles->row_count - first);
+    int64_t step = tiles->block * (columns ? tiles->tile_columns : tiles->tile_rows), first = block * step;
+    int64_t count = nf_min(step, (columns ? tiles->column_count : tiles->row_count) - first);
     if (p->backwards)
-        clear_gradients(tiles, tiles->d_rows + first * tiles->stride, count);
-}
-
-static void begin_columns(const pass *p, int64_t block) {
-    const nf_tiles *tiles = p->tiles;
-    int64_t first = block * tiles->block * tiles->tile_columns;
-    int64_t count = nf_min(tiles->block * tiles->tile_columns, tiles->column_count - first);
-    if (p->backwards)
-        clear_gradients(tiles, tiles->d_columns + first * tiles->stride, count);
-    else
+        clear_gradients(tiles, (columns ? tiles->d_columns : tiles->d_rows) + first * tiles->stride, count);
+    else if (columns)
         nf_kernel->NF_REAL(pack_rows)(tiles->packed + first * tiles->width, tiles->columns + first * tiles->stride,
                                       (size_t)tiles->stride, (size_t)count, (size_t)tiles->width);
 }
@@ -277,9 +270,9 @@ static void run_task(void *context, int64_t task, int worker) {
     if (two)
         wait_for_turn(column, column_turn);
     if (row_turn == 0)
-        symmetric(tiles) ? begin_columns(p, row_block) : begin_rows(p, row_block);
+        begin_block(p, row_block, symmetric(tiles));
     if (two && column_turn == 0)
-        begin_columns(p, column_block);
+        begin_block(p, column_block, true);
     if (!rests)
         run_block(p, row_block, column_block, worker);
     end_turn(row, row_turn);
@@ -450,15 +443,14 @@ static void sum_spread_tile(const pass *p, int64_t row_tile, int64_t column_tile
 }
 
 static void weigh_spread_tile(const pass *p, int64_t row_tile, int64_t column_tile, int worker) {
-    const nf_weights *weights = &p->tiles->weights;
     tile t = compute_tile(p->tiles, row_tile, column_tile, worker);
     for (int64_t i = 0; i < t.rows; i++)
         for (int64_t j = 0; j < t.columns; j++) {
             real *score = t.scores + i * t.stride + j;
             double s = (double)*score / p->tiles->temperature;
-            double weight = exp(s - p->row_logs[t.row + i]) * nf_relative_weight(weights, t.row + i);
+            double weight = exp(s - p->row_logs[t.row + i]) * nf_relative_weight(p->weights, t.row + i);
             if (p->column_logs)
-                weight += exp(s - p->column_logs[t.column + j]) * nf_relative_weight(weights, t.column + j);
+                weight += exp(s - p->column_logs[t.column + j]) * nf_relative_weight(p->weights, t.column + j);
             *score = s > -INFINITY ? (real)weight : 0;
         }
     add_to_rows(p->tiles, &t);
@@ -533,7 +525,8 @@ nf_status NF_REAL(nf_tiles_log_sums)(nf_tiles *tiles, double *row_logs, double *
 }
 
 /* 2^shift exp(-logs) times the relative weights, and zeros up to a whole block. */
-static void take_factors(const nf_tiles *tiles, real *factors, const double *logs, int64_t count) {
+static void take_factors(const nf_tiles *tiles, real *factors, const double *logs, const nf_weights *weights,
+                         int64_t count) {
     enum { CHUNK = 64 };
     double shift = shift_of(tiles) * ln2, factor[CHUNK];
     for (int64_t first = 0; first < count; first += CHUNK) {
@@ -542,13 +535,14 @@ static void take_factors(const nf_tiles *tiles, real *factors, const double *log
             factor[i] = fmin(shift - logs[first + i], largest_power);
         nf_kernel->exp_f64(factor, factor, (size_t)chunk);
         for (int64_t i = 0; i < chunk; i++)
-            factors[first + i] = (real)(factor[i] * nf_relative_weight(&tiles->weights, first + i));
+            factors[first + i] = (real)(factor[i] * nf_relative_weight(weights, first + i));
     }
     for (int64_t i = count; i < NF_REAL(nf_rows_room)(count); i++)
         factors[i] = 0;
 }
 
-nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, const double *column_logs) {
+nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, const double *column_logs,
+                                      const nf_weights *weights) {
     int64_t row_room = NF_REAL(nf_rows_room)(tiles->row_count);
     int64_t column_room = NF_REAL(nf_rows_room)(tiles->column_count);
     if (!tiles->first && term_count(tiles, 0) == 0) {
@@ -559,16 +553,17 @@ nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, c
     void *memory;
     NF_TRY(nf_alloc(&memory, (size_t)(row_room + column_room) * sizeof(real)));
     real *row_factors = memory, *column_factors = row_factors + row_room;
-    take_factors(tiles, row_factors, row_logs, tiles->row_count);
+    take_factors(tiles, row_factors, row_logs, weights, tiles->row_count);
     if (column_logs == row_logs)
         column_factors = row_factors;
     else if (column_logs)
-        take_factors(tiles, column_factors, column_logs, tiles->column_count);
+        take_factors(tiles, column_factors, column_logs, weights, tiles->column_count);
     pass p = {.tiles = tiles,
               .run = tiles->spread ? weigh_spread_tile : weigh_tile,
               .backwards = true,
               .row_logs = row_logs,
               .column_logs = column_logs,
+              .weights = weights,
               .row_factors = row_factors,
               .column_factors = column_logs ? column_factors : NULL};
     nf_status status = run_pass(&p);

@@ -24,7 +24,6 @@ typedef struct nf_tiles {
     real *d_rows, *d_columns;   /* the gradients, with `stride`; equal pointers in the symmetric case */
     int64_t period;             /* 0: no pair is left out because of it */
     const int64_t *first, *end; /* (row_count): row i leaves out columns first[i]..end[i]-1; NULL: does not */
-    nf_weights weights;         /* for the gradients: of the rows, and of the columns if these have logs */
     double temperature, bound;
     bool need_double; /* the caller has to go to double; set by opening and by the sums, which are then useless */
     bool spread;      /* double: the scores spread too far for one bound */
@@ -36,9 +35,8 @@ typedef struct nf_tiles {
     size_t worker_bytes; /* of worker_memory, for each worker */
 } nf_tiles;
 
-/* Sets everything but `weights`, which are all 1 unless set, and `first` and `end`, which the symmetric case may set
- * before the sums, to ranges that leave out i, j if j, i; to be closed. Fails if scores overflow, and if memory is
- * short. */
+/* Sets everything but `first` and `end`, which the symmetric case may set before the sums, to ranges that leave out i,
+ * j if j, i; to be closed. Fails if scores overflow, and if memory is short. */
 nf_status NF_REAL(nf_tiles_open)(nf_tiles *tiles, const nf_rows *rows, const nf_rows *columns, int64_t period,
                                  double temperature);
 void NF_REAL(nf_tiles_close)(nf_tiles *tiles);
@@ -48,8 +46,9 @@ void NF_REAL(nf_tiles_close)(nf_tiles *tiles);
 nf_status NF_REAL(nf_tiles_log_sums)(nf_tiles *tiles, double *row_logs, double *column_logs);
 
 /* With w_ij = v_i exp(s_ij - row_logs_i) + v_j exp(s_ij - column_logs_j) (column_logs NULL: the first term only), where
- * v are the relative weights, tiles->d_rows_i = sum_j w_ij columns_j and tiles->d_columns_j = sum_i w_ij rows_i. The
+ * v are the relative `weights`, tiles->d_rows_i = sum_j w_ij columns_j and tiles->d_columns_j = sum_i w_ij rows_i. The
  * logs must be at least those of log_sums; in the symmetric case both are the same array. */
-nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, const double *column_logs);
+nf_status NF_REAL(nf_tiles_gradients)(nf_tiles *tiles, const double *row_logs, const double *column_logs,
+                                      const nf_weights *weights);
 
 #endif

@@ -7,37 +7,49 @@ static nf_winograd_tiles counted(nf_winograd_tiles tiles) {
     return tiles;
 }
 
-/* Of stride 1: the same both ways. */
-static nf_winograd_form plain_form(const nf_conv *conv) {
-    const nf_kernels *kernel = nf_kernel;
-    if (conv->algorithm == NF_CONV_WINOGRAD2)
-        return (nf_winograd_form){
-            2, 4, 4, 4, kernel->winograd_small_input, kernel->winograd_small_output, kernel->winograd_small_weights};
-    return (nf_winograd_form){4, 6, 6, 6, kernel->winograd_input, kernel->winograd_output, kernel->winograd_weights};
-}
-
 static nf_winograd_form forward_form(const nf_conv *conv) {
-    if (conv->stride == 1)
-        return plain_form(conv);
-    return (nf_winograd_form){4,
-                              9,
-                              9,
-                              6,
-                              nf_kernel->winograd_strided_input,
-                              nf_kernel->winograd_strided_output,
-                              nf_kernel->winograd_strided_weights};
+    if (conv->stride == 2)
+        return (nf_winograd_form){.tile = 4,
+                                  .patch = 9,
+                                  .line = 9,
+                                  .matrices = 6,
+                                  .input = nf_kernel->winograd_strided_input,
+                                  .output = nf_kernel->winograd_strided_output,
+                                  .weights = nf_kernel->winograd_strided_weights,
+                                  .gradient = nf_kernel->winograd_strided_gradient,
+                                  .weights_gradient = nf_kernel->winograd_strided_weights_gradient};
+    if (conv->algorithm == NF_CONV_WINOGRAD2)
+        return (nf_winograd_form){.tile = 2,
+                                  .patch = 4,
+                                  .line = 4,
+                                  .matrices = 4,
+                                  .input = nf_kernel->winograd_small_input,
+                                  .output = nf_kernel->winograd_small_output,
+                                  .weights = nf_kernel->winograd_small_weights,
+                                  .gradient = nf_kernel->winograd_small_gradient,
+                                  .weights_gradient = nf_kernel->winograd_small_weights_gradient};
+    return (nf_winograd_form){.tile = 4,
+                              .patch = 6,
+                              .line = 6,
+                              .matrices = 6,
+                              .input = nf_kernel->winograd_input,
+                              .output = nf_kernel->winograd_output,
+                              .weights = nf_kernel->winograd_weights,
+                              .gradient = nf_kernel->winograd_gradient,
+                              .weights_gradient = nf_kernel->winograd_weights_gradient};
 }
 
+/* Of stride 1 the same as forwards. */
 static nf_winograd_form backward_form(const nf_conv *conv) {
     if (conv->stride == 1)
-        return plain_form(conv);
-    return (nf_winograd_form){8,
-                              5,
-                              9,
-                              6,
-                              nf_kernel->winograd_strided_back_input,
-                              nf_kernel->winograd_strided_back_output,
-                              nf_kernel->winograd_strided_weights};
+        return forward_form(conv);
+    return (nf_winograd_form){.tile = 8,
+                              .patch = 5,
+                              .line = 9,
+                              .matrices = 6,
+                              .input = nf_kernel->winograd_strided_back_input,
+                              .output = nf_kernel->winograd_strided_back_output,
+                              .weights = nf_kernel->winograd_strided_weights};
 }
 
 nf_winograd_tiles nf_winograd_forward_tiles(const nf_conv *conv) {

@@ -26,6 +26,10 @@ typedef struct nf_winograd_form {
     nf_input_transform input;
     nf_output_transform output;
     void (*weights)(float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n);
+    /* forwards only: of the results' gradient, and from the matrices' gradient to that of the weights */
+    nf_input_transform gradient;
+    void (*weights_gradient)(float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n,
+                             bool accumulate);
 } nf_winograd_form;
 
 /* `out` is a 3 x 3 correlation of `source`: forwards y of x; for the gradient of the input d_x of d_y, with the taps

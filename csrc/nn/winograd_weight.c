@@ -19,8 +19,6 @@ enum { PRODUCT_ROWS = 192, FINISH_CHUNK = 4096, PART_ROWS = 48, PART_COLUMNS = 1
 
 typedef struct weight_job {
     nf_winograd_tiles tiles; /* of the way forwards */
-    nf_input_transform gradient;
-    void (*finish)(float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate);
     int64_t pass_tiles, segments;
     int64_t buffers; /* without segments: passes in memory */
     bool by_parts;
@@ -57,16 +55,6 @@ static int64_t zeros_size(const nf_winograd_tiles *tiles) {
 
 static weight_job make_weight_job(const nf_conv *conv) {
     weight_job job = {.tiles = nf_winograd_forward_tiles(conv), .workers = conv->workers};
-    if (conv->stride == 2) {
-        job.gradient = nf_kernel->winograd_strided_gradient;
-        job.finish = nf_kernel->winograd_strided_weights_gradient;
-    } else if (conv->algorithm == NF_CONV_WINOGRAD2) {
-        job.gradient = nf_kernel->winograd_small_gradient;
-        job.finish = nf_kernel->winograd_small_weights_gradient;
-    } else {
-        job.gradient = nf_kernel->winograd_gradient;
-        job.finish = nf_kernel->winograd_weights_gradient;
-    }
     const nf_winograd_tiles *tiles = &job.tiles;
     int64_t tile_bytes = nf_frequency_count(tiles) * (v_row(tiles) + nf_padded_outputs(tiles)) * (int64_t)sizeof(float);
     int64_t d_u_bytes = d_u_size(&job) * (int64_t)sizeof(float);
@@ -116,8 +104,8 @@ static void transform_tiles(const weight_job *job, const pass *now, int64_t begi
         nf_tile_pixels(pixel, &source, &at, job->zeros);
         nf_tile_pixels(gradient, &result, &at, job->zeros);
         tiles->form.input(now->v + t * row, (size_t)(now->count * row), 16, 16, pixel, (size_t)tiles->c, channels);
-        job->gradient(now->z + t * columns, (size_t)(now->count * columns), (size_t)columns, (size_t)panel, gradient,
-                      (size_t)tiles->k, outputs);
+        tiles->form.gradient(now->z + t * columns, (size_t)(now->count * columns), (size_t)columns, (size_t)panel,
+                             gradient, (size_t)tiles->k, outputs);
     }
 }
 
@@ -230,8 +218,8 @@ static void part_task(void *context, int64_t task, int worker) {
     for (int64_t matrix = 0; matrix < nf_matrix_count(&job->tiles); matrix++)
         multiply_part(job, &now, matrix, (part){top, top + rows, left, left + columns, d_u + matrix * stride, columns});
     for (int64_t row = 0; row < rows; row++)
-        job->finish(job->d_weight + (top + row) * k + left, (size_t)(c * k), d_u + row * columns, (size_t)stride,
-                    (size_t)columns, job->accumulate);
+        job->tiles.form.weights_gradient(job->d_weight + (top + row) * k + left, (size_t)(c * k), d_u + row * columns,
+                                         (size_t)stride, (size_t)columns, job->accumulate);
 }
 
 static void finish_task(void *context, int64_t task, int worker) {
@@ -242,7 +230,8 @@ static void finish_task(void *context, int64_t task, int worker) {
     for (int64_t at = begin; at < d_u_size(job); at += size)
         for (int64_t segment = 1; segment < job->segments; segment++)
             nf_kernel->scale(job->d_u + at, job->d_u + segment * d_u_size(job) + at, 1.0f, (size_t)count, true);
-    job->finish(job->d_weight + begin, (size_t)size, job->d_u + begin, (size_t)size, (size_t)count, job->accumulate);
+    job->tiles.form.weights_gradient(job->d_weight + begin, (size_t)size, job->d_u + begin, (size_t)size, (size_t)count,
+                                     job->accumulate);
 }
 
 /* Passes in memory. */
