@@ -42,12 +42,18 @@ static void pause_spinning(void) {
 enum { SPINS_BEFORE_SLEEP = 2000 };
 static const int64_t CHECK_INTERVAL_NS = 20 * 1000 * 1000;
 
+/* Tasks that follow each other, on a cache line of its own. */
+typedef struct task_range {
+    _Alignas(64) _Atomic int64_t next;
+    int64_t end;
+} task_range;
+
 typedef struct nf_job {
     nf_task run;
     void *context;
-    int64_t count, group;
-    int workers;
-    _Atomic int64_t next;
+    int64_t group;
+    int workers, range_count;
+    task_range *ranges;
     _Atomic int active; /* workers inside the job, the caller not counted */
     _Atomic bool cancelled;
 } nf_job;
@@ -150,11 +156,16 @@ static void run_tasks(nf_job *job, int worker) {
     bool was_inside = inside_task;
     inside_task = true;
     float_state state = flush_denormals();
-    while (!atomic_load_explicit(&job->cancelled, memory_order_relaxed)) {
-        int64_t first = atomic_fetch_add(&job->next, job->group);
-        if (first >= job->count)
-            break;
-        int64_t end = job->count - first < job->group ? job->count : first + job->group;
+    int left = job->range_count; /* ranges that may have tasks left, this worker's own first */
+    task_range *range = job->ranges + worker % job->range_count;
+    while (left > 0 && !atomic_load_explicit(&job->cancelled, memory_order_relaxed)) {
+        int64_t first = atomic_fetch_add(&range->next, job->group);
+        if (first >= range->end) {
+            left--;
+            range = range + 1 < job->ranges + job->range_count ? range + 1 : job->ranges;
+            continue;
+        }
+        int64_t end = range->end - first < job->group ? range->end : first + job->group;
         for (int64_t task = first; task < end; task++)
             job->run(job->context, task, worker);
         if (worker == 0 && !was_inside && is_check_due()) {
@@ -233,17 +244,19 @@ static void start_workers(int wanted) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-nf_status nf_parallel(nf_task run, void *context, int64_t count, int workers) {
-    return nf_parallel_groups(run, context, count, 1, workers);
-}
-
-nf_status nf_parallel_groups(nf_task run, void *context, int64_t count, int64_t group, int workers) {
-    nf_job job = {.run = run, .context = context, .count = count, .group = group, .workers = nf_get_num_threads()};
+static nf_status run_job(nf_task run, void *context, int64_t count, int64_t group, int workers, bool in_order) {
+    task_range ranges[NF_MAX_THREADS];
+    nf_job job = {.run = run, .context = context, .group = group, .workers = nf_get_num_threads(), .ranges = ranges};
     int64_t groups = nf_ceil_div(count, group);
     if (job.workers > workers)
         job.workers = workers;
     if (job.workers > groups)
         job.workers = (int)groups;
+    job.range_count = in_order ? 1 : (int)nf_max(job.workers, 1);
+    for (int i = 0; i < job.range_count; i++) {
+        atomic_init(&ranges[i].next, groups * i / job.range_count * group);
+        ranges[i].end = nf_min(groups * (i + 1) / job.range_count * group, count);
+    }
     bool alone = job.workers <= 1 || inside_task || atomic_exchange(&pool.busy, true);
     if (alone) {
         run_tasks(&job, 0);
@@ -265,4 +278,16 @@ nf_status nf_parallel_groups(nf_task run, void *context, int64_t count, int64_t 
         atomic_store(&pool.busy, false);
     }
     return atomic_load(&job.cancelled) ? nf_fail(NF_INTERRUPTED, "interrupted") : NF_OK;
+}
+
+nf_status nf_parallel(nf_task run, void *context, int64_t count, int workers) {
+    return run_job(run, context, count, 1, workers, false);
+}
+
+nf_status nf_parallel_groups(nf_task run, void *context, int64_t count, int64_t group, int workers) {
+    return run_job(run, context, count, group, workers, false);
+}
+
+nf_status nf_parallel_in_order(nf_task run, void *context, int64_t count, int workers) {
+    return run_job(run, context, count, 1, workers, true);
 }

@@ -287,7 +287,7 @@ static nf_status run_pass(pass *p) {
     p->turns = memory;
     for (int64_t i = 0; i < blocks; i++)
         atomic_init(p->turns + i, 0);
-    nf_status status = nf_parallel(run_task, p, task_count(p->tiles), p->tiles->workers);
+    nf_status status = nf_parallel_in_order(run_task, p, task_count(p->tiles), p->tiles->workers);
     nf_free(memory);
     return status;
 }

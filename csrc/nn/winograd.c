@@ -201,7 +201,7 @@ static void block_task(void *context, int64_t task, int worker) {
     float *zeros = m + frequencies * m_stride(job), *sink = zeros + channels;
     memset(zeros, 0, (size_t)channels * sizeof *zeros);
     int64_t first = task * job->block_tiles, count = nf_min(job->block_tiles, job->tiles.count - first);
-    int64_t next = first + job->workers * job->block_tiles; /* of this worker, if all are as fast */
+    int64_t next = first + job->block_tiles; /* of this worker, but for the end of its share */
     tiles_ahead ahead = {first, count, next, nf_clamp(job->tiles.count - next, 0, job->block_tiles)};
     transform_input(job, v, first, first, first + count, zeros);
     multiply(job, m, v, job->u, count, 0, panel_count(job), &ahead);
