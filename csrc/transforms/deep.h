@@ -1,5 +1,5 @@
-/* Images with more than 8 bits a value, uint16 or float32: deep.c runs recipes and single operations on them,
- * deep_resize.c, deep_geometry.c, deep_color.c and deep_filter.c have the operations.
+/* Images with more than 8 bits a value, uint16 or float32: deep_recipe.c runs recipes on them, deep.c single
+ * operations; deep_resize.c, deep_geometry.c, deep_color.c and deep_filter.c have the operations.
  *
  * All is computed in float32, with the formulas of torchvision's transforms of tensors, and nothing is rounded on the
  * way. White is 65535 or 1; what operations of recipes give in 0..255 (fills, thresholds) is scaled to that. Plain
@@ -54,6 +54,15 @@ void nf_deep_load(nf_deep_view *view);
 
 /* `spare` has become the image, of this size. */
 void nf_deep_swap(nf_deep_view *view, nf_extent size);
+
+/* The most that a view needs: floats of pixels, bytes of scratch. */
+typedef struct nf_deep_room {
+    size_t pixels, scratch;
+} nf_deep_room;
+
+/* The workers' memory: two buffers of pixels and scratch each, in one block for nf_free; none after a failure. */
+nf_status nf_deep_views_alloc(nf_deep_view views[NF_MAX_THREADS], void **memory, int workers, nf_deep_room room,
+                              nf_pixel_type type, int64_t channels);
 
 /* The value of pixels that have none of their own: one for all channels (count 1) or one for each. */
 typedef struct nf_deep_fill {

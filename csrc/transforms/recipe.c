@@ -5,90 +5,7 @@
 
 #include "../core/integers.h"
 
-static const nf_transform_type *const TYPES[] = {
-    [NF_RANDOM_RESIZED_CROP] = &nf_crop_type,
-    [NF_HORIZONTAL_FLIP] = &nf_flip_type,
-    [NF_COLOR_JITTER] = &nf_jitter_type,
-    [NF_GRAYSCALE] = &nf_grayscale_type,
-    [NF_GAUSSIAN_BLUR] = &nf_blur_type,
-    [NF_SOLARIZE] = &nf_solarize_type,
-    [NF_POSTERIZE] = &nf_posterize_type,
-    [NF_INVERT] = &nf_invert_type,
-    [NF_AUTOCONTRAST] = &nf_autocontrast_type,
-    [NF_EQUALIZE] = &nf_equalize_type,
-    [NF_SHARPNESS] = &nf_sharpness_type,
-    [NF_PILLOW_BLUR] = &nf_pillow_blur_type,
-    [NF_GAUSSIAN_NOISE] = &nf_noise_type,
-    [NF_CUTOUT] = &nf_cutout_type,
-    [NF_JIGSAW] = &nf_jigsaw_type,
-    [NF_VERTICAL_FLIP] = &nf_vertical_flip_type,
-    [NF_RANDOM_ROTATION] = &nf_rotation_type,
-    [NF_RANDOM_AFFINE] = &nf_affine_type,
-    [NF_RANDOM_PERSPECTIVE] = &nf_perspective_type,
-    [NF_RANDOM_CROP] = &nf_random_crop_type,
-    [NF_RANDOM_ERASING] = &nf_erasing_type,
-    [NF_RESIZE] = &nf_resize_type,
-    [NF_CENTER_CROP] = &nf_center_crop_type,
-};
-enum { KINDS = sizeof TYPES / sizeof *TYPES };
-
-/* ---- Parts of the types ---- */
-
-nf_status nf_check_range(nf_range range, const char *name, double least, double most) {
-    if (!(range.low >= least && range.low <= range.high && range.high <= most))
-        return nf_fail(NF_BAD_VALUE, "%s must be a range low <= high within %g..%g, got (%g, %g)", name, least, most,
-                       range.low, range.high);
-    return NF_OK;
-}
-
-nf_status nf_check_probability(const nf_transform *transform) {
-    if (!(transform->probability >= 0 && transform->probability <= 1))
-        return nf_fail(NF_BAD_VALUE, "p must be a probability in 0..1, got %g", transform->probability);
-    return NF_OK;
-}
-
-nf_status nf_check_any_draw(const void *record, const nf_transform *transform, nf_extent in) {
-    (void)record, (void)transform, (void)in;
-    return NF_OK;
-}
-
-nf_status nf_check_colors(const nf_colors *colors) {
-    if (colors->count < 1 || colors->count > NF_MAX_COLORS)
-        return nf_fail(NF_BAD_VALUE, "a colour must be one to %d numbers in 0..255", NF_MAX_COLORS);
-    return NF_OK;
-}
-
-nf_status nf_need_color(const nf_transform *transform, int64_t channels, const char *name) {
-    if (channels != 3 && channels != 1 && transform->probability > 0)
-        return nf_fail(NF_BAD_VALUE, "%s needs images with 3 channels (or 1), got %lld", name, (long long)channels);
-    return NF_OK;
-}
-
-double nf_draw_range(nf_range range, nf_random *random) {
-    double value = range.low + (range.high - range.low) * nf_random_uniform(random);
-    return value < range.high ? value : range.high; /* rounding must not leave the range */
-}
-
-void nf_draw_switch(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
-    (void)in;
-    *(nf_switch *)record = (nf_switch){.applied = nf_random_uniform(random) < transform->probability};
-}
-
-void nf_draw_nothing(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
-    (void)record, (void)transform, (void)in, (void)random;
-}
-
 /* ---- Checks ---- */
-
-nf_status nf_transform_check(const nf_transform *transform) {
-    if ((int)transform->kind < 0 || transform->kind >= (int)KINDS || !TYPES[transform->kind])
-        return nf_fail(NF_BAD_VALUE, "unknown kind of transform: %d", (int)transform->kind);
-    return TYPES[transform->kind]->check(transform);
-}
-
-const nf_transform_type *nf_transform_type_of(nf_transform_kind kind) {
-    return TYPES[kind];
-}
 
 static nf_status check_recipe(const nf_recipe *recipe) {
     if (recipe->count < 0 || recipe->count > NF_MAX_TRANSFORMS)
@@ -107,13 +24,13 @@ static nf_status check_recipe(const nf_recipe *recipe) {
 size_t nf_recipe_record_size(const nf_recipe *recipe) {
     size_t size = 0;
     for (int64_t i = 0; i < recipe->count; i++)
-        size += TYPES[recipe->transforms[i].kind]->draw_size;
+        size += nf_transform_type_of(recipe->transforms[i].kind)->draw_size;
     return size;
 }
 
 static nf_status plan_transform(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
     *out = in;
-    const nf_transform_type *type = TYPES[transform->kind];
+    const nf_transform_type *type = nf_transform_type_of(transform->kind);
     return type->plan ? type->plan(out, transform, in, channels) : NF_OK;
 }
 
@@ -169,7 +86,7 @@ static nf_status plan_recipe(nf_extent *views, nf_room *room, const nf_recipe *r
                 most = nf_plane_size(room->planes = extent);
             if (i == recipe->count)
                 break;
-            const nf_transform_type *type = TYPES[transform->kind];
+            const nf_transform_type *type = nf_transform_type_of(transform->kind);
             size_t size = type->scratch_size ? type->scratch_size(transform, extent, recipe->channels) : 0;
             room->scratch_size = nf_larger(room->scratch_size, size);
             size = type->slot_size ? type->slot_size(transform, extent) : 0;
@@ -210,7 +127,7 @@ static void draw_record(const sample_job *job, int64_t view, int64_t n) {
     nf_extent extent = {job->images[n].height, job->images[n].width};
     for (int64_t i = 0; i < recipe->count; i++) {
         const nf_transform *transform = &recipe->transforms[i];
-        const nf_transform_type *type = TYPES[transform->kind];
+        const nf_transform_type *type = nf_transform_type_of(transform->kind);
         uint32_t stream = (uint32_t)((recipe->first_view + view) * NF_MAX_TRANSFORMS + i);
         nf_random random = nf_random_at(job->seed, job->epoch, (uint64_t)job->indices[n], stream);
         type->draw(record, transform, extent, &random);
@@ -272,7 +189,7 @@ static nf_status check_record(const apply_job *job, int64_t view, int64_t n) {
     nf_extent extent = {job->images[n].height, job->images[n].width};
     for (int64_t i = 0; i < recipe->count; i++) {
         const nf_transform *transform = &recipe->transforms[i];
-        const nf_transform_type *type = TYPES[transform->kind];
+        const nf_transform_type *type = nf_transform_type_of(transform->kind);
         NF_TRY(type->check_draw(record, transform, extent));
         record += type->draw_size;
         NF_TRY(plan_transform(&extent, transform, extent, recipe->channels));
@@ -287,7 +204,7 @@ static void apply_one(const apply_job *job, nf_view *view, int64_t number) {
     const char *record = job->records + (size_t)index * job->record_size;
     for (int64_t i = 0; i < recipe->count; i++) {
         const nf_transform *transform = &recipe->transforms[i];
-        const nf_transform_type *type = TYPES[transform->kind];
+        const nf_transform_type *type = nf_transform_type_of(transform->kind);
         const char *next = record + type->draw_size;
         if (transform->kind == NF_RANDOM_RESIZED_CROP && i + 1 < recipe->count &&
             recipe->transforms[i + 1].kind == NF_HORIZONTAL_FLIP) {

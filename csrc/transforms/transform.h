@@ -1,4 +1,4 @@
-/* What a recipe needs to know of each kind of transform. One row per kind in recipe.c. */
+/* What a recipe needs to know of each kind of transform. One row per kind in kinds.c. */
 #ifndef NF_TRANSFORMS_TRANSFORM_H
 #define NF_TRANSFORMS_TRANSFORM_H
 
@@ -29,7 +29,7 @@ extern const nf_transform_type nf_random_crop_type, nf_erasing_type, nf_resize_t
 /* The type of a kind that nf_transform_check accepts. */
 const nf_transform_type *nf_transform_type_of(nf_transform_kind kind);
 
-/* Parts of the types. */
+/* Parts of the types, in transform.c. */
 nf_status nf_check_range(nf_range range, const char *name, double least, double most);
 nf_status nf_check_probability(const nf_transform *transform);
 nf_status nf_check_any_draw(const void *record, const nf_transform *transform,
