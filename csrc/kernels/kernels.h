@@ -240,7 +240,7 @@ typedef struct nf_raster {
     K(void, box_columns,                                                                                              \
       (uint8_t * out, const uint8_t *in, size_t stride, size_t rows, size_t columns, size_t radius, uint32_t weight,  \
        uint32_t edge_weight))                                                                                         \
-    /* out[x][y] = in[y][x], in steps of 16 both ways */                                                              \
+    /* out[x][y] = in[y][x], in steps of 16 columns, and of rows by 64 at the most */                                 \
     K(void, transpose_bytes,                                                                                          \
       (uint8_t * out, size_t out_stride, const uint8_t *in, size_t in_stride, size_t rows, size_t columns))           \
     /* noise.c, padded: x + mean + sigma z, rounded; the counters are `counter` and those after it */                 \

@@ -59,6 +59,49 @@ NF_INLINE vint vi_mul(vint a, vint b) {
     return _mm512_mullo_epi32(a, b);
 }
 #define VI_SHIFT_RIGHT(a, bits) _mm512_srai_epi32(a, bits)
+
+/* Twice as many 16-bit whole numbers, in pairs a0 b0 a1 b1 ... with others, and what becomes of sums of such pairs. */
+NF_INLINE vint vs_load_bytes(const uint8_t *p) {
+    return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));
+}
+NF_INLINE vint vs_set(int16_t a) {
+    return _mm512_set1_epi16(a);
+}
+NF_INLINE vint vs_add(vint a, vint b) {
+    return _mm512_add_epi16(a, b);
+}
+NF_INLINE vint vs_sub(vint a, vint b) {
+    return _mm512_sub_epi16(a, b);
+}
+NF_INLINE vint vs_mul(vint a, vint b) {
+    return _mm512_mullo_epi16(a, b);
+}
+NF_INLINE vint vs_pairs_low(vint a, vint b) {
+    return _mm512_unpacklo_epi16(a, b);
+}
+NF_INLINE vint vs_pairs_high(vint a, vint b) {
+    return _mm512_unpackhi_epi16(a, b);
+}
+NF_INLINE vint vi_sum_products(vint pairs, vint factors) {
+    return _mm512_madd_epi16(pairs, factors);
+}
+NF_INLINE void vs_store_bytes(uint8_t *p, vint low, vint high) { /* of 0..255 */
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi16_epi8(_mm512_packus_epi32(low, high)));
+}
+
+/* The bytes of rows, 16 of each. */
+NF_INLINE vint vb_load_rows(const uint8_t *const rows[], size_t step) {
+    __m512i all = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)rows[0]));
+    all = _mm512_inserti32x4(all, _mm_loadu_si128((const __m128i *)rows[step]), 1);
+    all = _mm512_inserti32x4(all, _mm_loadu_si128((const __m128i *)rows[2 * step]), 2);
+    return _mm512_inserti32x4(all, _mm_loadu_si128((const __m128i *)rows[3 * step]), 3);
+}
+NF_INLINE vint vb_interleave_low(vint a, vint b) { /* each 16 for themselves */
+    return _mm512_unpacklo_epi8(a, b);
+}
+NF_INLINE vint vb_interleave_high(vint a, vint b) {
+    return _mm512_unpackhi_epi8(a, b);
+}
 NF_INLINE vreal vi_to_real(vint a) {
     return _mm512_cvtepi32_ps(a);
 }
@@ -136,6 +179,47 @@ NF_INLINE vint vi_mul(vint a, vint b) {
     return _mm256_mullo_epi32(a, b);
 }
 #define VI_SHIFT_RIGHT(a, bits) _mm256_srai_epi32(a, bits)
+
+NF_INLINE vint vs_load_bytes(const uint8_t *p) {
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+}
+NF_INLINE vint vs_set(int16_t a) {
+    return _mm256_set1_epi16(a);
+}
+NF_INLINE vint vs_add(vint a, vint b) {
+    return _mm256_add_epi16(a, b);
+}
+NF_INLINE vint vs_sub(vint a, vint b) {
+    return _mm256_sub_epi16(a, b);
+}
+NF_INLINE vint vs_mul(vint a, vint b) {
+    return _mm256_mullo_epi16(a, b);
+}
+NF_INLINE vint vs_pairs_low(vint a, vint b) {
+    return _mm256_unpacklo_epi16(a, b);
+}
+NF_INLINE vint vs_pairs_high(vint a, vint b) {
+    return _mm256_unpackhi_epi16(a, b);
+}
+NF_INLINE vint vi_sum_products(vint pairs, vint factors) {
+    return _mm256_madd_epi16(pairs, factors);
+}
+NF_INLINE void vs_store_bytes(uint8_t *p, vint low, vint high) {
+    __m256i shorts = _mm256_packus_epi32(low, high);
+    __m256i bytes = _mm256_permute4x64_epi64(_mm256_packus_epi16(shorts, shorts), 0x08);
+    _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(bytes));
+}
+
+NF_INLINE vint vb_load_rows(const uint8_t *const rows[], size_t step) {
+    __m256i all = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)rows[0]));
+    return _mm256_inserti128_si256(all, _mm_loadu_si128((const __m128i *)rows[step]), 1);
+}
+NF_INLINE vint vb_interleave_low(vint a, vint b) {
+    return _mm256_unpacklo_epi8(a, b);
+}
+NF_INLINE vint vb_interleave_high(vint a, vint b) {
+    return _mm256_unpackhi_epi8(a, b);
+}
 NF_INLINE vreal vi_to_real(vint a) {
     return _mm256_cvtepi32_ps(a);
 }
@@ -187,6 +271,19 @@ NF_INLINE vint vi_mul(vint a, vint b) {
     return a * b;
 }
 #define VI_SHIFT_RIGHT(a, bits) ((a) >> (bits))
+
+NF_INLINE vint vb_load_rows(const uint8_t *const rows[], size_t step) {
+    (void)step;
+    vint all;
+    memcpy(&all, rows[0], sizeof all);
+    return all;
+}
+NF_INLINE vint vb_interleave_low(vint a, vint b) {
+    return (vint)interleave_low((bytes16)a, (bytes16)b);
+}
+NF_INLINE vint vb_interleave_high(vint a, vint b) {
+    return (vint)interleave_high((bytes16)a, (bytes16)b);
+}
 NF_INLINE vreal vi_to_real(vint a) {
     return __builtin_convertvector(a, vreal);
 }
