@@ -110,7 +110,7 @@ def test_sharpness_equals_pillow():
 
 
 def radii(rng, i):
-    special = [(0.0, 0.0), (0.0, 3.5), (2.0, 0.0), (1.0, 1.0), (500.5, 600.0), (0.3, 0.9), (126.0, 127.5)]
+    special = [(0.0, 0.0), (0.0, 3.5), (2.0, 0.0), (1.0, 1.0), (500.5, 600.0), (0.3, 0.9), (126.0, 127.5), (63.9, 64.0)]
     return special[i] if i < len(special) else tuple(rng.choice([1.0, 4.0, 20.0]) * rng.uniform(0, 2, 2))
 
 

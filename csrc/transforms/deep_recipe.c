@@ -73,7 +73,7 @@ static nf_status measure(nf_deep_room *room, const nf_recipe *recipe, nf_extent 
         nf_deep_scratch_size *scratch_size = OPERATIONS[transform->kind].scratch_size;
         if (scratch_size)
             room->scratch = nf_larger(room->scratch, scratch_size(transform, in, recipe->channels));
-        const nf_transform_type *type = nf_transform_type_of(transform->kind);
+        const nf_transform_type *type = nf_transform_types[transform->kind];
         if (type->plan)
             NF_TRY(type->plan(&in, transform, in, recipe->channels));
     }
@@ -98,7 +98,7 @@ static void make_view(void *context, int64_t task, int worker) {
     for (int64_t i = 0; i < recipe->count; i++) {
         nf_transform_kind kind = recipe->transforms[i].kind;
         OPERATIONS[kind].apply(view, &recipe->transforms[i], record);
-        record += nf_transform_type_of(kind)->draw_size;
+        record += nf_transform_types[kind]->draw_size;
     }
     store(job->out + index * view->height * view->width * recipe->channels, view, job);
 }

@@ -1,7 +1,7 @@
 /* The kinds of transforms: a row for each. */
 #include "transform.h"
 
-static const nf_transform_type *const TYPES[] = {
+const nf_transform_type *const nf_transform_types[] = {
     [NF_RANDOM_RESIZED_CROP] = &nf_crop_type,
     [NF_HORIZONTAL_FLIP] = &nf_flip_type,
     [NF_COLOR_JITTER] = &nf_jitter_type,
@@ -26,14 +26,10 @@ static const nf_transform_type *const TYPES[] = {
     [NF_RESIZE] = &nf_resize_type,
     [NF_CENTER_CROP] = &nf_center_crop_type,
 };
-enum { KINDS = sizeof TYPES / sizeof *TYPES };
+enum { KINDS = sizeof nf_transform_types / sizeof *nf_transform_types };
 
 nf_status nf_transform_check(const nf_transform *transform) {
-    if ((int)transform->kind < 0 || transform->kind >= (int)KINDS || !TYPES[transform->kind])
+    if ((int)transform->kind < 0 || transform->kind >= (int)KINDS || !nf_transform_types[transform->kind])
         return nf_fail(NF_BAD_VALUE, "unknown kind of transform: %d", (int)transform->kind);
-    return TYPES[transform->kind]->check(transform);
-}
-
-const nf_transform_type *nf_transform_type_of(nf_transform_kind kind) {
-    return TYPES[kind];
+    return nf_transform_types[transform->kind]->check(transform);
 }

@@ -24,13 +24,13 @@ static nf_status check_recipe(const nf_recipe *recipe) {
 size_t nf_recipe_record_size(const nf_recipe *recipe) {
     size_t size = 0;
     for (int64_t i = 0; i < recipe->count; i++)
-        size += nf_transform_type_of(recipe->transforms[i].kind)->draw_size;
+        size += nf_transform_types[recipe->transforms[i].kind]->draw_size;
     return size;
 }
 
 static nf_status plan_transform(nf_extent *out, const nf_transform *transform, nf_extent in, int64_t channels) {
     *out = in;
-    const nf_transform_type *type = nf_transform_type_of(transform->kind);
+    const nf_transform_type *type = nf_transform_types[transform->kind];
     return type->plan ? type->plan(out, transform, in, channels) : NF_OK;
 }
 
@@ -86,7 +86,7 @@ static nf_status plan_recipe(nf_extent *views, nf_room *room, const nf_recipe *r
                 most = nf_plane_size(room->planes = extent);
             if (i == recipe->count)
                 break;
-            const nf_transform_type *type = nf_transform_type_of(transform->kind);
+            const nf_transform_type *type = nf_transform_types[transform->kind];
             size_t size = type->scratch_size ? type->scratch_size(transform, extent, recipe->channels) : 0;
             room->scratch_size = nf_larger(room->scratch_size, size);
             size = type->slot_size ? type->slot_size(transform, extent) : 0;
@@ -127,7 +127,7 @@ static void draw_record(const sample_job *job, int64_t view, int64_t n) {
     nf_extent extent = {job->images[n].height, job->images[n].width};
     for (int64_t i = 0; i < recipe->count; i++) {
         const nf_transform *transform = &recipe->transforms[i];
-        const nf_transform_type *type = nf_transform_type_of(transform->kind);
+        const nf_transform_type *type = nf_transform_types[transform->kind];
         uint32_t stream = (uint32_t)((recipe->first_view + view) * NF_MAX_TRANSFORMS + i);
         nf_random random = nf_random_at(job->seed, job->epoch, (uint64_t)job->indices[n], stream);
         type->draw(record, transform, extent, &random);
@@ -189,7 +189,7 @@ static nf_status check_record(const apply_job *job, int64_t view, int64_t n) {
     nf_extent extent = {job->images[n].height, job->images[n].width};
     for (int64_t i = 0; i < recipe->count; i++) {
         const nf_transform *transform = &recipe->transforms[i];
-        const nf_transform_type *type = nf_transform_type_of(transform->kind);
+        const nf_transform_type *type = nf_transform_types[transform->kind];
         NF_TRY(type->check_draw(record, transform, extent));
         record += type->draw_size;
         NF_TRY(plan_transform(&extent, transform, extent, recipe->channels));
@@ -204,7 +204,7 @@ static void apply_one(const apply_job *job, nf_view *view, int64_t number) {
     const char *record = job->records + (size_t)index * job->record_size;
     for (int64_t i = 0; i < recipe->count; i++) {
         const nf_transform *transform = &recipe->transforms[i];
-        const nf_transform_type *type = nf_transform_type_of(transform->kind);
+        const nf_transform_type *type = nf_transform_types[transform->kind];
         const char *next = record + type->draw_size;
         if (transform->kind == NF_RANDOM_RESIZED_CROP && i + 1 < recipe->count &&
             recipe->transforms[i + 1].kind == NF_HORIZONTAL_FLIP) {

@@ -26,8 +26,7 @@ extern const nf_transform_type nf_cutout_type, nf_jigsaw_type;
 extern const nf_transform_type nf_vertical_flip_type, nf_rotation_type, nf_affine_type, nf_perspective_type;
 extern const nf_transform_type nf_random_crop_type, nf_erasing_type, nf_resize_type, nf_center_crop_type;
 
-/* The type of a kind that nf_transform_check accepts. */
-const nf_transform_type *nf_transform_type_of(nf_transform_kind kind);
+extern const nf_transform_type *const nf_transform_types[]; /* by kind, of those that nf_transform_check accepts */
 
 /* Parts of the types, in transform.c. */
 nf_status nf_check_range(nf_range range, const char *name, double least, double most);
