@@ -103,32 +103,22 @@ void NF_KERNEL(box_columns)(uint8_t *out, const uint8_t *in, size_t stride, size
         box_columns_block(out + x, in + x, stride, rows, radius, weight, edge_weight);
 }
 
-/* A block of ROWS rows and 16 columns: four times, the first half of the vectors is interleaved with the second. */
+/* Blocks of ROWS rows and 16 columns. */
 void NF_KERNEL(transpose_bytes)(uint8_t *out, size_t out_stride, const uint8_t *in, size_t in_stride, size_t rows,
                                 size_t columns) {
     enum { ROWS = 4 * NF_WIDTH };
     for (size_t y = 0; y < rows; y += ROWS)
         for (size_t x = 0; x < columns; x += 16) {
             const uint8_t *from[ROWS];
-            vint a[16], b[16];
+            vint block[16];
             for (size_t i = 0; i < ROWS; i++)
                 from[i] = in + (y + i < rows ? y + i : rows - 1) * in_stride + x;
             NF_UNROLL
             for (size_t i = 0; i < 16; i++)
-                a[i] = vb_load_rows(from + i, 16);
-            NF_UNROLL
-            for (int round = 0; round < 4; round++) {
-                NF_UNROLL
-                for (int i = 0; i < 8; i++) {
-                    b[2 * i] = vb_interleave_low(a[i], a[i + 8]);
-                    b[2 * i + 1] = vb_interleave_high(a[i], a[i + 8]);
-                }
-                NF_UNROLL
-                for (int i = 0; i < 16; i++)
-                    a[i] = b[i];
-            }
+                block[i] = vb_load_rows(from + i, 16);
+            transpose_blocks(block);
             NF_UNROLL
             for (size_t i = 0; i < 16; i++)
-                memcpy(out + (x + i) * out_stride + y, &a[i], sizeof a[i]);
+                memcpy(out + (x + i) * out_stride + y, &block[i], sizeof block[i]);
         }
 }

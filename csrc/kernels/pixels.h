@@ -20,21 +20,23 @@ NF_INLINE bytes16 interleave_high(bytes16 a, bytes16 b) {
     return NF_SHUFFLE(bytes16, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
-/* Transposes a 16 x 16 matrix of bytes: four perfect shuffles of its rows. */
-NF_INLINE void transpose16(bytes16 rows[16]) {
-    bytes16 next[16];
-    NF_UNROLL
-    for (int step = 0; step < 4; step++) {
-        NF_UNROLL
-        for (int i = 0; i < 8; i++) {
-            next[2 * i] = interleave_low(rows[i], rows[i + 8]);
-            next[2 * i + 1] = interleave_high(rows[i], rows[i + 8]);
-        }
-        NF_UNROLL
-        for (int i = 0; i < 16; i++)
-            rows[i] = next[i];
+/* Transposes a 16 x 16 matrix of bytes, or one in each 16 bytes of vectors: four perfect shuffles of the rows. */
+#define NF_TRANSPOSE(name, type, low, high)                   \
+    NF_INLINE void name(type rows[16]) {                      \
+        type next[16];                                        \
+        NF_UNROLL                                             \
+        for (int step = 0; step < 4; step++) {                \
+            NF_UNROLL                                         \
+            for (int i = 0; i < 8; i++) {                     \
+                next[2 * i] = low(rows[i], rows[i + 8]);      \
+                next[2 * i + 1] = high(rows[i], rows[i + 8]); \
+            }                                                 \
+            NF_UNROLL                                         \
+            for (int i = 0; i < 16; i++)                      \
+                rows[i] = next[i];                            \
+        }                                                     \
     }
-}
+NF_TRANSPOSE(transpose16, bytes16, interleave_low, interleave_high)
 
 #if defined(__AVX512F__)
 
@@ -301,6 +303,8 @@ NF_INLINE void v_interleave(vreal triples[3], vreal r, vreal g, vreal b) {
 }
 
 #endif
+
+NF_TRANSPOSE(transpose_blocks, vint, vb_interleave_low, vb_interleave_high)
 
 /* Past the caches, if the machine can; aligned like a vector. v_end_streams: before another thread reads them. */
 NF_INLINE void v_stream(float *p, vreal a) {

@@ -1,8 +1,6 @@
 /* One image with more than 8 bits a value, and single operations on batches of them. */
 #include "deep.h"
 
-#include "../core/integers.h"
-
 #include <string.h>
 
 /* ---- One view ---- */
