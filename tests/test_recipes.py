@@ -448,7 +448,7 @@ def test_failed_allocations():
     assert n > 4
     _core._alloc_fail_at(2)
     with pytest.raises(MemoryError):
-        T.adjust_brightness(IMAGES, 2.0)
+        T.adjust_saturation(IMAGES, 2.0)
     _core._alloc_fail_at(0)
 
 

@@ -10,27 +10,59 @@ NF_INLINE vreal luma(vreal r, vreal g, vreal b) {
     return v_mul(sum, v_set(1.0f / 65536));
 }
 
-void NF_KERNEL(blend_constant)(uint8_t *pixels, float base, float factor, size_t n) {
-    for (size_t i = 0; i < n; i += NF_WIDTH)
-        v_store_bytes(pixels + i, v_blend(v_set(base), v_load_bytes(pixels + i), v_set(factor)));
+NF_INLINE void blend_many(uint8_t *out, const uint8_t *in, float base, float factor) {
+    vreal mixed[V_MANY];
+    NF_UNROLL
+    for (int k = 0; k < V_MANY; k++) {
+        vreal pixel = v_load_bytes(in + k * NF_WIDTH), f = v_set(factor);
+        mixed[k] = base == 0 ? v_mul(f, pixel) : v_blend(v_set(base), pixel, f);
+    }
+    v_store_many_bytes(out, mixed);
+}
+
+static void blend_constant_plainly(uint8_t *out, const uint8_t *in, float base, float factor, size_t n) {
+    size_t i = 0;
+    if (base == 0)
+        for (; i + V_MANY_BYTES <= n; i += V_MANY_BYTES)
+            blend_many(out + i, in + i, 0, factor);
+    for (; i + V_MANY_BYTES <= n; i += V_MANY_BYTES)
+        blend_many(out + i, in + i, base, factor);
+    uint8_t rest[V_MANY_BYTES] = {0};
+    memcpy(rest, in + i, n - i);
+    blend_many(rest, rest, base, factor);
+    memcpy(out + i, rest, n - i);
 }
 
 static void blend_luma_plainly(uint8_t *pixels, size_t stride, float factor, size_t n) {
-    uint8_t *r = pixels, *g = r + stride, *b = g + stride;
-    vreal f = v_set(factor);
-    for (size_t i = 0; i < n; i += NF_WIDTH) {
-        vreal red = v_load_bytes(r + i), green = v_load_bytes(g + i), blue = v_load_bytes(b + i);
-        vreal gray = v_floor(luma(red, green, blue));
-        v_store_bytes(r + i, v_blend(gray, red, f));
-        v_store_bytes(g + i, v_blend(gray, green, f));
-        v_store_bytes(b + i, v_blend(gray, blue, f));
+    for (size_t i = 0; i < n; i += V_MANY_BYTES) {
+        vreal mixed[3][V_MANY];
+        NF_UNROLL
+        for (size_t k = 0; k < V_MANY; k++) {
+            vreal rgb[3];
+            NF_UNROLL
+            for (size_t c = 0; c < 3; c++)
+                rgb[c] = v_load_bytes(pixels + c * stride + i + k * NF_WIDTH);
+            vreal gray = v_floor(luma(rgb[0], rgb[1], rgb[2]));
+            NF_UNROLL
+            for (size_t c = 0; c < 3; c++)
+                mixed[c][k] = v_blend(gray, rgb[c], v_set(factor));
+        }
+        NF_UNROLL
+        for (size_t c = 0; c < 3; c++)
+            v_store_many_bytes(pixels + c * stride + i, mixed[c]);
     }
 }
 
 static void luma_plainly(uint8_t *gray, const uint8_t *pixels, size_t stride, size_t n) {
-    const uint8_t *r = pixels, *g = r + stride, *b = g + stride;
-    for (size_t i = 0; i < n; i += NF_WIDTH)
-        v_store_bytes(gray + i, luma(v_load_bytes(r + i), v_load_bytes(g + i), v_load_bytes(b + i)));
+    for (size_t i = 0; i < n; i += V_MANY_BYTES) {
+        vreal levels[V_MANY];
+        NF_UNROLL
+        for (size_t k = 0; k < V_MANY; k++) {
+            const uint8_t *red = pixels + i + k * NF_WIDTH;
+            levels[k] = luma(v_load_bytes(red), v_load_bytes(red + stride), v_load_bytes(red + 2 * stride));
+        }
+        v_store_many_bytes(gray + i, levels);
+    }
 }
 
 #ifdef NF_BYTE_PERMUTE
@@ -76,6 +108,20 @@ NF_INLINE bool make_differences(uint8_t above[256], uint8_t below[256], float fa
     return !close;
 }
 
+NF_BYTE_PERMUTE static void blend_constant_permuting(uint8_t *out, const uint8_t *in, float base, float factor,
+                                                     size_t n) {
+    uint8_t table[256];
+    for (int x = 0; x < 256; x++)
+        table[x] = (uint8_t)x;
+    blend_constant_plainly(table, table, base, factor, 256);
+    table256 loaded = load_table256(table);
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        _mm512_storeu_si512(out + i, look_up64(&loaded, _mm512_loadu_si512(in + i)));
+    for (; i < n; i++)
+        out[i] = table[in[i]];
+}
+
 /* Returns whether it could. */
 NF_BYTE_PERMUTE static bool blend_luma_permuting(uint8_t *pixels, size_t stride, float factor, size_t n) {
     uint8_t above_table[256], below_table[256];
@@ -98,6 +144,13 @@ NF_BYTE_PERMUTE static bool blend_luma_permuting(uint8_t *pixels, size_t stride,
     return true;
 }
 
+void NF_KERNEL(blend_constant)(uint8_t *out, const uint8_t *in, float base, float factor, size_t n) {
+    if (has_byte_permute())
+        blend_constant_permuting(out, in, base, factor, n);
+    else
+        blend_constant_plainly(out, in, base, factor, n);
+}
+
 void NF_KERNEL(blend_luma)(uint8_t *pixels, size_t stride, float factor, size_t n) {
     if (!has_byte_permute() || !blend_luma_permuting(pixels, stride, factor, n))
         blend_luma_plainly(pixels, stride, factor, n);
@@ -111,6 +164,10 @@ void NF_KERNEL(luma)(uint8_t *gray, const uint8_t *pixels, size_t stride, size_t
 }
 
 #else
+
+void NF_KERNEL(blend_constant)(uint8_t *out, const uint8_t *in, float base, float factor, size_t n) {
+    blend_constant_plainly(out, in, base, factor, n);
+}
 
 void NF_KERNEL(blend_luma)(uint8_t *pixels, size_t stride, float factor, size_t n) {
     blend_luma_plainly(pixels, stride, factor, n);

@@ -11,15 +11,9 @@
 #include "kernels.h"
 #include "pixels.h"
 
-/* Correctly rounded, as a test of all its values shows. */
-NF_INLINE vreal divide_6(vreal x) {
-#ifdef __FMA__
-    vreal sixth = v_set(1.0f / 6), quotient = v_mul(x, sixth);
-    return v_fma(v_fnma(quotient, v_set(6), x), sixth, quotient);
-#else
-    return v_div(x, v_set(6));
-#endif
-}
+static const float ONE_65025TH = 1.0f / 65025;
+
+#ifndef __AVX2__
 
 /* floor(255 t) for 0 <= t < 1, from the exact product: 256 t - k and its comparison with t are exact. */
 NF_INLINE vreal floor_of_255(vreal t) {
@@ -33,7 +27,7 @@ NF_INLINE vreal clamp_255(vreal a) {
 
 static const float ABOUT_A_THIRD_OF_255TH = 1.0f / 768;
 
-static void shift_hue_plainly(uint8_t *pixels, size_t stride, float shift, size_t n) {
+void NF_KERNEL(shift_hue)(uint8_t *pixels, size_t stride, float shift, size_t n) {
     uint8_t *r = pixels, *g = r + stride, *b = g + stride;
     for (size_t i = 0; i < n; i += NF_WIDTH) {
         vreal red = v_load_bytes(r + i), green = v_load_bytes(g + i), blue = v_load_bytes(b + i);
@@ -49,7 +43,7 @@ static void shift_hue_plainly(uint8_t *pixels, size_t stride, float shift, size_
                      v_select(is_green, v_select(first, v_set(1), v_set(3)), v_select(first, v_set(3), v_set(5))));
         vreal plus = v_add(start, q), minus = v_sub(start, q);
         vreal sextants = v_select(is_red, v_select(first, minus, plus), v_select(first, plus, minus));
-        vreal turn = v_add(divide_6(sextants), v_keep(v_gt(v_zero(), sextants), v_set(1)));
+        vreal turn = v_add(v_div(sextants, v_set(6)), v_keep(v_gt(v_zero(), sextants), v_set(1)));
 
         vreal hue = v_add(floor_of_255(turn), v_set(shift));
         hue = v_sub(hue, v_keep(v_ge(hue, v_set(256)), v_set(256)));
@@ -61,22 +55,168 @@ static void shift_hue_plainly(uint8_t *pixels, size_t stride, float shift, size_
         vreal green_lack = clamp_255(v_sub(v_abs(v_sub(angle, v_set(510))), v_set(255)));
         vreal blue_lack = clamp_255(v_sub(v_abs(v_sub(angle, v_set(1020))), v_set(255)));
         vint brightest = vi_from_real(max);
-        vreal weight = v_mul(v_mul(max, saturation), v_set(1.0f / 65025));
+        vreal weight = v_mul(v_mul(max, saturation), v_set(ONE_65025TH));
         vi_store_bytes(r + i, vi_sub(brightest, vi_from_real(v_fma(weight, red_lack, v_set(0.5f)))));
         vi_store_bytes(g + i, vi_sub(brightest, vi_from_real(v_fma(weight, green_lack, v_set(0.5f)))));
         vi_store_bytes(b + i, vi_sub(brightest, vi_from_real(v_fma(weight, blue_lack, v_set(0.5f)))));
     }
 }
 
-#ifdef NF_BYTE_PERMUTE
+#else
 
-/* The same in whole numbers, 64 pixels at a time. With x = 42.5 (middle - min) / (max - min) the hue is a multiple of
- * 85 plus x or less x, fraction dropped. Where x is a whole number, Pillow's quotient may fall short of it, and its hue
- * is one less; whether it does depends on that number alone. */
+/* The same in whole numbers. With x = 42.5 (middle - min) / (max - min) the hue is a multiple of 85 plus x or less x,
+ * fraction dropped. Where x is a whole number, Pillow's quotient may fall short of it, and its hue is one less; whether
+ * it does depends on that number alone. */
 
-/* Tables of 256 bytes, by macros of the place. */
+/* Is a hue that is a whole number less in single precision? */
+#define START(hue) ((hue) <= 85 ? 1 : (hue) <= 170 ? 3 : 5)
+#define Q(hue) ((float)(2 * (hue)-85 * START(hue)) / 85.0f)
+#define TURN(hue) ((hue) <= 212 ? ((float)START(hue) + Q(hue)) / 6.0f : (Q(hue) - 1.0f) / 6.0f + 1.0f)
+#define FALLS_SHORT(hue) (uint8_t)(255.0 * (double)TURN(hue) < (hue))
+
+/* ---- 32 pixels at a time: bytes where they are enough, the divisions in single precision ---- */
+
+/* Whether the hues low, low + 16, ... fall short, a bit for each. */
+#define SHORT_BIT(hue, bit) (FALLS_SHORT(hue) << (bit))
+#define SHORT_BITS(hue)                                                                                            \
+    (uint8_t)(SHORT_BIT(hue, 0) | SHORT_BIT((hue) + 16, 1) | SHORT_BIT((hue) + 32, 2) | SHORT_BIT((hue) + 48, 3) | \
+              SHORT_BIT((hue) + 64, 4) | SHORT_BIT((hue) + 80, 5) | SHORT_BIT((hue) + 96, 6) |                     \
+              SHORT_BIT((hue) + 112, 7))
 #define FOUR(f, i) f(i), f((i) + 1), f((i) + 2), f((i) + 3)
 #define SIXTEEN(f, i) FOUR(f, i), FOUR(f, (i) + 4), FOUR(f, (i) + 8), FOUR(f, (i) + 12)
+static const uint8_t SHORT_BITS_TABLE[2][16] = {{SIXTEEN(SHORT_BITS, 0)}, {SIXTEEN(SHORT_BITS, 128)}};
+static const uint8_t POWERS_TABLE[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+
+/* Numbers for 32 bytes, in the order in which these are unpacked. */
+typedef struct reals32 {
+    __m256 quarter[4];
+} reals32;
+
+NF_INLINE reals32 unpack32(__m256i bytes) {
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i low = _mm256_unpacklo_epi8(bytes, zero), high = _mm256_unpackhi_epi8(bytes, zero);
+    return (reals32){
+        {_mm256_cvtepi32_ps(_mm256_unpacklo_epi16(low, zero)), _mm256_cvtepi32_ps(_mm256_unpackhi_epi16(low, zero)),
+         _mm256_cvtepi32_ps(_mm256_unpacklo_epi16(high, zero)), _mm256_cvtepi32_ps(_mm256_unpackhi_epi16(high, zero))}};
+}
+
+/* Fractions are dropped. */
+NF_INLINE __m256i pack32(reals32 a) {
+    __m256i low = _mm256_packs_epi32(_mm256_cvttps_epi32(a.quarter[0]), _mm256_cvttps_epi32(a.quarter[1]));
+    __m256i high = _mm256_packs_epi32(_mm256_cvttps_epi32(a.quarter[2]), _mm256_cvttps_epi32(a.quarter[3]));
+    return _mm256_packus_epi16(low, high);
+}
+
+NF_INLINE __m256i pack_masks32(reals32 a) {
+    __m256i low = _mm256_packs_epi32(_mm256_castps_si256(a.quarter[0]), _mm256_castps_si256(a.quarter[1]));
+    __m256i high = _mm256_packs_epi32(_mm256_castps_si256(a.quarter[2]), _mm256_castps_si256(a.quarter[3]));
+    return _mm256_packs_epi16(low, high);
+}
+
+NF_INLINE __m256i set32(int a) {
+    return _mm256_set1_epi8((char)a);
+}
+
+/* weight lack, rounded. */
+NF_INLINE __m256i weigh32(reals32 weight, reals32 lack) {
+    NF_UNROLL
+    for (int i = 0; i < 4; i++)
+        lack.quarter[i] = _mm256_fmadd_ps(weight.quarter[i], lack.quarter[i], _mm256_set1_ps(0.5f));
+    return pack32(lack);
+}
+
+NF_INLINE __m256i distance32(__m256i a, __m256i b) {
+    return _mm256_or_si256(_mm256_subs_epu8(a, b), _mm256_subs_epu8(b, a));
+}
+
+/* 3 a, at most 255. */
+NF_INLINE __m256i thrice32(__m256i a) {
+    a = _mm256_min_epu8(a, set32(85));
+    return _mm256_add_epi8(a, _mm256_add_epi8(a, a));
+}
+
+/* What the channels lack of the brightest at full saturation: 510 less the distance of 6 hue from 765, that from 510
+ * less 255, that from 1020 less 255, each within 0..255. */
+NF_INLINE void lacks32(__m256i lacks[3], __m256i hue) {
+    __m256i from_middle = _mm256_xor_si256(hue, _mm256_cmpgt_epi8(hue, set32(-1)));
+    from_middle = _mm256_and_si256(from_middle, set32(127)); /* of 127.5, less a half */
+    lacks[0] = thrice32(_mm256_subs_epu8(set32(169), _mm256_add_epi8(from_middle, from_middle)));
+    __m256i green = distance32(hue, set32(85)), blue = distance32(hue, set32(170));
+    lacks[1] = thrice32(_mm256_subs_epu8(_mm256_adds_epu8(green, green), set32(85)));
+    lacks[2] = thrice32(_mm256_subs_epu8(_mm256_adds_epu8(blue, blue), set32(85)));
+}
+
+NF_INLINE __m256i falls_short32(__m256i hue) {
+    const __m128i *tables = (const __m128i *)SHORT_BITS_TABLE;
+    const __m256i first = _mm256_broadcastsi128_si256(_mm_loadu_si128(tables));
+    const __m256i second = _mm256_broadcastsi128_si256(_mm_loadu_si128(tables + 1));
+    const __m256i powers = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)POWERS_TABLE));
+    __m256i low = _mm256_and_si256(hue, set32(15)), high = _mm256_and_si256(_mm256_srli_epi16(hue, 4), set32(15));
+    __m256i bits = _mm256_blendv_epi8(_mm256_shuffle_epi8(first, low), _mm256_shuffle_epi8(second, low), hue);
+    __m256i bit = _mm256_shuffle_epi8(powers, high);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(bits, bit), bit);
+}
+
+/* x: without its fraction; whole: where it has none. */
+NF_INLINE __m256i hue32(__m256i red, __m256i green, __m256i blue, __m256i max, __m256i x, __m256i whole) {
+    __m256i is_red = _mm256_cmpeq_epi8(red, max), is_green = _mm256_andnot_si256(is_red, _mm256_cmpeq_epi8(green, max));
+    __m256i one = _mm256_blendv_epi8(green, red, is_green);
+    __m256i other = _mm256_blendv_epi8(red, blue, _mm256_or_si256(is_red, is_green));
+    __m256i falls = _mm256_xor_si256(is_red, _mm256_cmpeq_epi8(_mm256_max_epu8(one, other), one)); /* with x */
+    __m256i base = _mm256_blendv_epi8(_mm256_blendv_epi8(set32(170), set32(85), is_green), falls, is_red);
+    __m256i change = _mm256_sub_epi8(_mm256_xor_si256(x, falls), _mm256_and_si256(falls, whole));
+    __m256i hue = _mm256_add_epi8(base, change);
+    return _mm256_add_epi8(hue, _mm256_and_si256(whole, falls_short32(hue)));
+}
+
+static void shift_hue_32(uint8_t *pixels, size_t stride, int shift, size_t n) {
+    for (size_t i = 0; i < n; i += 32) {
+        __m256i *const at[3] = {(__m256i *)(pixels + i), (__m256i *)(pixels + stride + i),
+                                (__m256i *)(pixels + 2 * stride + i)};
+        __m256i red = _mm256_loadu_si256(at[0]), green = _mm256_loadu_si256(at[1]), blue = _mm256_loadu_si256(at[2]);
+        __m256i max = _mm256_max_epu8(_mm256_max_epu8(red, green), blue);
+        __m256i min = _mm256_min_epu8(_mm256_min_epu8(red, green), blue);
+        __m256i middle =
+            _mm256_xor_si256(_mm256_xor_si256(_mm256_xor_si256(red, green), blue), _mm256_xor_si256(max, min));
+        reals32 above_min = unpack32(_mm256_sub_epi8(middle, min)), range = unpack32(_mm256_sub_epi8(max, min));
+        reals32 brightest = unpack32(_mm256_max_epu8(max, set32(1))), x, whole, weight;
+        NF_UNROLL
+        for (int k = 0; k < 4; k++) {
+            __m256 quotient = _mm256_div_ps(_mm256_mul_ps(above_min.quarter[k], _mm256_set1_ps(42.5f)),
+                                            _mm256_max_ps(range.quarter[k], _mm256_set1_ps(1)));
+            x.quarter[k] = _mm256_floor_ps(quotient);
+            whole.quarter[k] = _mm256_cmp_ps(quotient, x.quarter[k], _CMP_EQ_OQ);
+            __m256 saturation = _mm256_floor_ps(
+                _mm256_div_ps(_mm256_mul_ps(range.quarter[k], _mm256_set1_ps(255)), brightest.quarter[k]));
+            weight.quarter[k] =
+                _mm256_mul_ps(_mm256_mul_ps(brightest.quarter[k], saturation), _mm256_set1_ps(ONE_65025TH));
+        }
+        __m256i hue = hue32(red, green, blue, max, pack32(x), pack_masks32(whole)), lacks[3];
+        lacks32(lacks, _mm256_add_epi8(hue, set32(shift)));
+        /* two of the three lack all or nothing, so that there is but one that lacks a part */
+        __m256i odd = _mm256_xor_si256(_mm256_xor_si256(lacks[0], lacks[1]), _mm256_xor_si256(lacks[2], set32(255)));
+        const __m256 full = _mm256_set1_ps(255);
+        __m256i all = weigh32(weight, (reals32){{full, full, full, full}}), part = weigh32(weight, unpack32(odd));
+        NF_UNROLL
+        for (int c = 0; c < 3; c++) {
+            __m256i less = _mm256_blendv_epi8(part, all, _mm256_cmpeq_epi8(lacks[c], set32(255)));
+            less = _mm256_andnot_si256(_mm256_cmpeq_epi8(lacks[c], _mm256_setzero_si256()), less);
+            _mm256_storeu_si256(at[c], _mm256_sub_epi8(max, less));
+        }
+    }
+}
+
+#ifndef NF_BYTE_PERMUTE
+
+void NF_KERNEL(shift_hue)(uint8_t *pixels, size_t stride, float shift, size_t n) {
+    shift_hue_32(pixels, stride, (int)shift, n);
+}
+
+#else
+
+/* ---- 64 pixels at a time, in whole numbers ---- */
+
+/* Tables of 256 bytes, by macros of the place. */
 #define SIXTY_FOUR(f, i) SIXTEEN(f, i), SIXTEEN(f, (i) + 16), SIXTEEN(f, (i) + 32), SIXTEEN(f, (i) + 48)
 #define TABLE(f) SIXTY_FOUR(f, 0), SIXTY_FOUR(f, 64), SIXTY_FOUR(f, 128), SIXTY_FOUR(f, 192)
 
@@ -87,12 +227,6 @@ static void shift_hue_plainly(uint8_t *pixels, size_t stride, float shift, size_
 #define HIGH_UP(x) (uint8_t)(UP(x) >> 8)
 #define LOW_DOWN(x) (uint8_t)(DOWN(x) & 255)
 #define HIGH_DOWN(x) (uint8_t)(DOWN(x) >> 8)
-
-/* Is a hue that is a whole number less in single precision? */
-#define START(hue) ((hue) <= 85 ? 1 : (hue) <= 170 ? 3 : 5)
-#define Q(hue) ((float)(2 * (hue)-85 * START(hue)) / 85.0f)
-#define TURN(hue) ((hue) <= 212 ? ((float)START(hue) + Q(hue)) / 6.0f : (Q(hue) - 1.0f) / 6.0f + 1.0f)
-#define FALLS_SHORT(hue) (uint8_t)(255.0 * (double)TURN(hue) < (hue))
 
 /* What the channels lack of the brightest at full saturation. */
 #define DISTANCE(hue, angle) (6 * (hue) > (angle) ? 6 * (hue) - (angle) : (angle)-6 * (hue))
@@ -230,13 +364,8 @@ void NF_KERNEL(shift_hue)(uint8_t *pixels, size_t stride, float shift, size_t n)
     if (has_byte_permute())
         shift_hue_permuting(pixels, stride, (int)shift, n);
     else
-        shift_hue_plainly(pixels, stride, shift, n);
+        shift_hue_32(pixels, stride, (int)shift, n);
 }
 
-#else
-
-void NF_KERNEL(shift_hue)(uint8_t *pixels, size_t stride, float shift, size_t n) {
-    shift_hue_plainly(pixels, stride, shift, n);
-}
-
+#endif
 #endif

@@ -200,9 +200,9 @@ typedef struct nf_raster {
     K(void, resample_columns,                                                                                         \
       (uint8_t * out, size_t out_row, size_t out_plane, const uint8_t *source, size_t source_row, size_t planes,      \
        size_t width, const nf_taps *taps))                                                                            \
-    /* color.c, padded: base + factor (x - base) */                                                                   \
-    K(void, blend_constant, (uint8_t * pixels, float base, float factor, size_t n))                                   \
-    /* the same with the luma of three planes as base */                                                              \
+    /* color.c: base + factor (x - base); out may be in */                                                            \
+    K(void, blend_constant, (uint8_t * out, const uint8_t *in, float base, float factor, size_t n))                   \
+    /* the same with the luma of three planes, padded, as base */                                                     \
     K(void, blend_luma, (uint8_t * pixels, size_t stride, float factor, size_t n))                                    \
     K(void, luma, (uint8_t * gray, const uint8_t *pixels, size_t stride, size_t n))                                   \
     /* hue.c, padded: hue + shift, modulo 256 */                                                                      \

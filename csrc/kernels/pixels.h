@@ -330,10 +330,46 @@ NF_INLINE void v_store_bytes(uint8_t *p, vreal a) {
     vi_store_bytes(p, vi_from_real(a));
 }
 
-/* Pillow's blend: base + factor (pixel - base), clipped, fraction dropped. */
+/* Four vectors of numbers. */
+enum { V_MANY = 4, V_MANY_BYTES = V_MANY * NF_WIDTH };
+NF_INLINE void vi_store_many_bytes(uint8_t *p, const vint a[V_MANY]) {
+#if defined(__AVX512F__)
+    _mm512_storeu_si512(p, pack_bytes64(a));
+#elif defined(__AVX2__)
+    __m256i low = _mm256_packs_epi32(a[0], a[1]), high = _mm256_packs_epi32(a[2], a[3]);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256((__m256i *)p, _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order));
+#else
+    NF_UNROLL
+    for (int i = 0; i < V_MANY; i++)
+        vi_store_bytes(p + i * NF_WIDTH, a[i]);
+#endif
+}
+NF_INLINE void v_store_many_bytes(uint8_t *p, const vreal a[V_MANY]) {
+    vint numbers[V_MANY];
+    NF_UNROLL
+    for (int i = 0; i < V_MANY; i++)
+        numbers[i] = vi_from_real(a[i]);
+    vi_store_many_bytes(p, numbers);
+}
+
+/* 16 bytes in as many vectors as they take. */
+enum { V_IN_16 = 16 / NF_WIDTH };
+NF_INLINE void vi_store_16_bytes(uint8_t *p, const vint a[V_IN_16]) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    __m256i shorts = _mm256_permute4x64_epi64(_mm256_packs_epi32(a[0], a[1]), 0xd8);
+    __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(shorts), _mm256_extracti128_si256(shorts, 1));
+    _mm_storeu_si128((__m128i *)p, bytes);
+#else
+    NF_UNROLL
+    for (int i = 0; i < V_IN_16; i++)
+        vi_store_bytes(p + i * NF_WIDTH, a[i]);
+#endif
+}
+
+/* Pillow's blend, to be stored as bytes. */
 NF_INLINE vreal v_blend(vreal base, vreal pixel, vreal factor) {
-    vreal mixed = v_add(base, v_mul(factor, v_sub(pixel, base)));
-    return v_min(v_max(mixed, v_zero()), v_set(255));
+    return v_add(base, v_mul(factor, v_sub(pixel, base)));
 }
 
 #endif

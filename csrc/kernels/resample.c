@@ -4,69 +4,168 @@
 
 enum { ROWS = 16, SHIFT = NF_WEIGHT_BITS, HALF = 1 << (SHIFT - 1) };
 
-/* `count` (1..16) rows of `width` bytes become `width` columns of 16; missing rows repeat the last one. */
-static void gather_columns(uint8_t *columns, const uint8_t *source, size_t source_row, size_t count, size_t width) {
-    for (size_t x = 0; x < width; x += 16) {
-        size_t some = width - x < 16 ? width - x : 16;
-        bytes16 block[ROWS];
-        for (size_t i = 0; i < ROWS; i++) {
-            const uint8_t *row = source + (i < count ? i : count - 1) * source_row + x;
-            if (some == 16) {
-                memcpy(&block[i], row, 16);
-            } else {
-                block[i] = (bytes16){0};
-                memcpy(&block[i], row, some);
-            }
-        }
-        transpose16(block);
-        memcpy(columns + x * ROWS, block, sizeof block);
+/* ---- Along rows: the vectors run across 16 rows at a time, which are transposed on the way in and out ---- */
+
+#ifdef __AVX2__
+
+/* Rows in pairs i and i + 8, or columns in pairs 2 i and 2 i + 1. */
+typedef struct square {
+    __m256i pairs[ROWS / 2];
+} square;
+
+/* One perfect shuffle of the rows in either half. */
+NF_INLINE square shuffle(square a) {
+    square b;
+    NF_UNROLL
+    for (int i = 0; i < ROWS / 4; i++) {
+        b.pairs[2 * i] = _mm256_unpacklo_epi8(a.pairs[i], a.pairs[i + ROWS / 4]);
+        b.pairs[2 * i + 1] = _mm256_unpackhi_epi8(a.pairs[i], a.pairs[i + ROWS / 4]);
+    }
+    return b;
+}
+
+NF_INLINE void square_to_columns(uint8_t *columns, const uint8_t *const rows[ROWS], size_t x) {
+    square block;
+    NF_UNROLL
+    for (int i = 0; i < ROWS / 2; i++) {
+        __m256i row = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(rows[i] + x)));
+        const __m128i *other = (const __m128i *)(rows[i + ROWS / 2] + x);
+        block.pairs[i] = _mm256_inserti128_si256(row, _mm_loadu_si128(other), 1);
+    }
+    block = shuffle(shuffle(shuffle(block)));
+    NF_UNROLL
+    for (int i = 0; i < ROWS / 2; i++)
+        _mm256_storeu_si256((__m256i *)columns + i, _mm256_permute4x64_epi64(block.pairs[i], 0xd8));
+}
+
+NF_INLINE void square_to_rows(uint8_t *const rows[ROWS], size_t x, const uint8_t *columns) {
+    square block;
+    NF_UNROLL
+    for (int i = 0; i < ROWS / 2; i++)
+        block.pairs[i] = _mm256_permute4x64_epi64(_mm256_loadu_si256((const __m256i *)columns + i), 0xd8);
+    block = shuffle(shuffle(shuffle(shuffle(block))));
+    NF_UNROLL
+    for (int i = 0; i < ROWS / 2; i++) {
+        _mm_storeu_si128((__m128i *)(rows[i] + x), _mm256_castsi256_si128(block.pairs[i]));
+        _mm_storeu_si128((__m128i *)(rows[i + ROWS / 2] + x), _mm256_extracti128_si256(block.pairs[i], 1));
     }
 }
 
-/* The other way: `width` columns of 16 become `count` rows. */
+#else
+
+NF_INLINE void square_to_columns(uint8_t *columns, const uint8_t *const rows[ROWS], size_t x) {
+    bytes16 block[ROWS];
+    for (size_t i = 0; i < ROWS; i++)
+        memcpy(&block[i], rows[i] + x, sizeof block[i]);
+    transpose16(block);
+    memcpy(columns, block, sizeof block);
+}
+
+NF_INLINE void square_to_rows(uint8_t *const rows[ROWS], size_t x, const uint8_t *columns) {
+    bytes16 block[ROWS];
+    memcpy(block, columns, sizeof block);
+    transpose16(block);
+    for (size_t i = 0; i < ROWS; i++)
+        memcpy(rows[i] + x, &block[i], sizeof block[i]);
+}
+
+#endif
+
+/* `count` (1..16) rows of `width` bytes become `width` columns of 16; missing rows repeat the last one. As many of the
+ * `ahead` rows that follow are fetched. */
+static void gather_columns(uint8_t *columns, const uint8_t *source, size_t source_row, size_t count, size_t ahead,
+                           size_t width) {
+    for (size_t i = ROWS; i < ROWS + ahead && i < 2 * ROWS; i++)
+        for (size_t x = 0; x < width; x += 64)
+            __builtin_prefetch(source + i * source_row + x);
+    const uint8_t *rows[ROWS];
+    uint8_t narrow[ROWS][ROWS] = {{0}};
+    for (size_t i = 0; i < ROWS; i++) {
+        rows[i] = source + (i < count ? i : count - 1) * source_row;
+        if (width < ROWS)
+            rows[i] = memcpy(narrow[i], rows[i], width);
+    }
+    for (size_t x = 0; x + ROWS <= width; x += ROWS)
+        square_to_columns(columns + x * ROWS, rows, x);
+    if (width % ROWS != 0) { /* the last ones: reaching back over what is done already */
+        size_t last = width < ROWS ? 0 : width - ROWS;
+        square_to_columns(columns + last * ROWS, rows, last);
+    }
+}
+
+/* The other way: `width` columns of 16 become `count` rows; rows that were repeated are written to the last again. */
 static void scatter_columns(uint8_t *out, size_t out_row, const uint8_t *columns, size_t count, size_t width) {
-    for (size_t x = 0; x < width; x += 16) {
-        size_t some = width - x < 16 ? width - x : 16;
-        bytes16 block[ROWS];
-        memcpy(block, columns + x * ROWS, sizeof block);
-        transpose16(block);
-        for (size_t i = 0; i < count; i++)
-            if (some == 16)
-                memcpy(out + i * out_row + x, &block[i], 16);
-            else
-                memcpy(out + i * out_row + x, &block[i], some);
+    uint8_t *rows[ROWS], narrow[ROWS][ROWS];
+    for (size_t i = 0; i < ROWS; i++)
+        rows[i] = width < ROWS ? narrow[i] : out + (i < count ? i : count - 1) * out_row;
+    for (size_t x = 0; x + ROWS <= width; x += ROWS)
+        square_to_rows(rows, x, columns + x * ROWS);
+    if (width % ROWS != 0) {
+        size_t last = width < ROWS ? 0 : width - ROWS;
+        square_to_rows(rows, last, columns + last * ROWS);
     }
+    for (size_t i = 0; i < count && width < ROWS; i++)
+        memcpy(out + i * out_row, narrow[i], width);
 }
-
-enum { PARTS = ROWS / NF_WIDTH };
 
 /* Weighted sums over `count` columns, `step` bytes apart, for `channels` (a constant) channels side by side. */
 NF_INLINE void weigh_columns(uint8_t *out, size_t out_plane, const uint8_t *columns, size_t step,
                              const int32_t *weights, size_t count, size_t channels) {
-    vint sums[3][PARTS];
+    vint sums[3][V_IN_16];
     NF_UNROLL
     for (size_t c = 0; c < channels; c++)
         NF_UNROLL
-    for (size_t part = 0; part < PARTS; part++)
+    for (size_t part = 0; part < V_IN_16; part++)
         sums[c][part] = vi_set(HALF);
     for (size_t k = 0; k < count; k++) {
         vint weight = vi_set(weights[k]);
         NF_UNROLL
         for (size_t c = 0; c < channels; c++)
             NF_UNROLL
-        for (size_t part = 0; part < PARTS; part++) {
+        for (size_t part = 0; part < V_IN_16; part++) {
             vint pixels = vi_load_bytes(columns + k * step + c * ROWS + part * NF_WIDTH);
             sums[c][part] = vi_add(sums[c][part], vi_mul(pixels, weight));
         }
     }
     NF_UNROLL
-    for (size_t c = 0; c < channels; c++)
+    for (size_t c = 0; c < channels; c++) {
         NF_UNROLL
-    for (size_t part = 0; part < PARTS; part++)
-        vi_store_bytes(out + c * out_plane + part * NF_WIDTH, VI_SHIFT_RIGHT(sums[c][part], SHIFT));
+        for (size_t part = 0; part < V_IN_16; part++)
+            sums[c][part] = VI_SHIFT_RIGHT(sums[c][part], SHIFT);
+        vi_store_16_bytes(out + c * out_plane, sums[c]);
+    }
 }
 
-/* The vectors run across 16 rows at a time, which are transposed on the way in and out. */
+/* All outputs of 16 rows, each of `count` (a constant) inputs, some perhaps of no weight, or 0: of as many as it has.
+ */
+NF_INLINE void weigh_all_columns(uint8_t *out, size_t out_plane, const uint8_t *columns, size_t channels,
+                                 const nf_taps *taps, size_t count) {
+    for (size_t x = 0; x < taps->outputs; x++, out += ROWS) {
+        const int32_t *weights = taps->weights + x * taps->most;
+        const uint8_t *first = columns + taps->start[x] * channels * ROWS;
+        size_t inputs = count ? count : taps->count[x];
+        if (channels == 3)
+            weigh_columns(out, out_plane, first, 3 * ROWS, weights, inputs, 3);
+        else
+            for (size_t c = 0; c < channels; c++)
+                weigh_columns(out + c * out_plane, 0, first + c * ROWS, channels * ROWS, weights, inputs, 1);
+    }
+}
+
+/* A switch to a constant, so that loops over so few are unrolled and no branch depends on the output. */
+#define FOR_LONGEST(longest, call) \
+    switch (longest) {             \
+    case 1: call(1); break;        \
+    case 2: call(2); break;        \
+    case 3: call(3); break;        \
+    case 4: call(4); break;        \
+    case 5: call(5); break;        \
+    case 6: call(6); break;        \
+    case 7: call(7); break;        \
+    case 8: call(8); break;        \
+    default: call(0);              \
+    }
+
 static void resample_rows_plainly(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
                                   size_t source_row, size_t rows, size_t channels, const nf_taps *taps,
                                   uint8_t *scratch) {
@@ -75,39 +174,34 @@ static void resample_rows_plainly(uint8_t *out, size_t out_row, size_t out_plane
     source += taps->begin * channels;
     for (size_t y = 0; y < rows; y += ROWS) {
         size_t count = rows - y < ROWS ? rows - y : ROWS;
-        gather_columns(in_columns, source + y * source_row, source_row, count, width);
-        for (size_t x = 0; x < taps->outputs; x++) {
-            const int32_t *weights = taps->weights + x * taps->most;
-            const uint8_t *first = in_columns + taps->start[x] * channels * ROWS;
-            uint8_t *to = out_columns + x * ROWS;
-            if (channels == 3) {
-                weigh_columns(to, padded * ROWS, first, 3 * ROWS, weights, taps->count[x], 3);
-                continue;
-            }
-            for (size_t c = 0; c < channels; c++)
-                weigh_columns(to + c * padded * ROWS, 0, first + c * ROWS, channels * ROWS, weights, taps->count[x], 1);
-        }
+        gather_columns(in_columns, source + y * source_row, source_row, count, rows - y - count, width);
+#define WEIGH(inputs) weigh_all_columns(out_columns, padded *ROWS, in_columns, channels, taps, inputs)
+        FOR_LONGEST(taps->longest, WEIGH)
+#undef WEIGH
         for (size_t c = 0; c < channels; c++)
             scatter_columns(out + c * out_plane + y * out_row, out_row, out_columns + c * padded * ROWS, count,
                             taps->outputs);
     }
 }
 
-NF_INLINE void weigh_rows(uint8_t *out, const uint8_t *source, size_t source_row, const int32_t *weights, size_t count,
-                          int vectors) {
-    vint sums[4];
+/* ---- Along columns ---- */
+
+NF_INLINE void weigh_rows(uint8_t *out, const uint8_t *source, size_t source_row, const int32_t *weights,
+                          size_t count) {
+    vint sums[V_MANY];
     NF_UNROLL
-    for (int i = 0; i < vectors; i++)
+    for (int i = 0; i < V_MANY; i++)
         sums[i] = vi_set(HALF);
     for (size_t k = 0; k < count; k++) {
         vint weight = vi_set(weights[k]);
         NF_UNROLL
-        for (int i = 0; i < vectors; i++)
+        for (int i = 0; i < V_MANY; i++)
             sums[i] = vi_add(sums[i], vi_mul(vi_load_bytes(source + k * source_row + i * NF_WIDTH), weight));
     }
     NF_UNROLL
-    for (int i = 0; i < vectors; i++)
-        vi_store_bytes(out + i * NF_WIDTH, VI_SHIFT_RIGHT(sums[i], SHIFT));
+    for (int i = 0; i < V_MANY; i++)
+        sums[i] = VI_SHIFT_RIGHT(sums[i], SHIFT);
+    vi_store_many_bytes(out, sums);
 }
 
 static void weigh_narrow_rows(uint8_t *out, const uint8_t *source, size_t source_row, size_t width,
@@ -121,30 +215,33 @@ static void weigh_narrow_rows(uint8_t *out, const uint8_t *source, size_t source
     }
 }
 
-static void resample_columns_of_plane(uint8_t *out, size_t out_row, const uint8_t *source, size_t source_row,
-                                      size_t width, const nf_taps *taps) {
-    for (size_t y = 0; y < taps->outputs; y++, out += out_row) {
-        const uint8_t *first = source + taps->start[y] * source_row;
-        const int32_t *weights = taps->weights + y * taps->most;
-        size_t count = taps->count[y], x = 0;
-        for (; x + 4 * NF_WIDTH <= width; x += 4 * NF_WIDTH)
-            weigh_rows(out + x, first + x, source_row, weights, count, 4);
-        for (; x + NF_WIDTH <= width; x += NF_WIDTH)
-            weigh_rows(out + x, first + x, source_row, weights, count, 1);
-        if (x == width)
-            continue;
-        if (width >= NF_WIDTH) /* the last vector reaches back over what is done already */
-            weigh_rows(out + width - NF_WIDTH, first + width - NF_WIDTH, source_row, weights, count, 1);
-        else
-            weigh_narrow_rows(out, first, source_row, width, weights, count);
-    }
+/* `count`: a constant, or 0. */
+NF_INLINE void weigh_row(uint8_t *out, const uint8_t *source, size_t source_row, size_t width, const int32_t *weights,
+                         size_t inputs, size_t count) {
+    for (size_t x = 0; x + V_MANY_BYTES <= width; x += V_MANY_BYTES)
+        weigh_rows(out + x, source + x, source_row, weights, count ? count : inputs);
+    if (width % V_MANY_BYTES == 0)
+        return;
+    if (width >= V_MANY_BYTES) /* the last ones: reaching back over what is done already */
+        weigh_rows(out + width - V_MANY_BYTES, source + width - V_MANY_BYTES, source_row, weights,
+                   count ? count : inputs);
+    else
+        weigh_narrow_rows(out, source, source_row, width, weights, inputs);
 }
 
 static void resample_columns_plainly(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
                                      size_t source_row, size_t planes, size_t width, const nf_taps *taps) {
     source += taps->begin * source_row;
     for (size_t c = 0; c < planes; c++)
-        resample_columns_of_plane(out + c * out_plane, out_row, source + c * width, source_row, width, taps);
+        for (size_t y = 0; y < taps->outputs; y++) {
+            uint8_t *to = out + c * out_plane + y * out_row;
+            const uint8_t *first = source + c * width + taps->start[y] * source_row;
+            const int32_t *weights = taps->weights + y * taps->most;
+            size_t inputs = taps->count[y];
+#define WEIGH(count) weigh_row(to, first, source_row, width, weights, inputs, count)
+            FOR_LONGEST(inputs, WEIGH)
+#undef WEIGH
+        }
 }
 
 #ifdef NF_BYTE_PERMUTE
