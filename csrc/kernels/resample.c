@@ -71,13 +71,8 @@ NF_INLINE void square_to_rows(uint8_t *const rows[ROWS], size_t x, const uint8_t
 
 #endif
 
-/* `count` (1..16) rows of `width` bytes become `width` columns of 16; missing rows repeat the last one. As many of the
- * `ahead` rows that follow are fetched. */
-static void gather_columns(uint8_t *columns, const uint8_t *source, size_t source_row, size_t count, size_t ahead,
-                           size_t width) {
-    for (size_t i = ROWS; i < ROWS + ahead && i < 2 * ROWS; i++)
-        for (size_t x = 0; x < width; x += 64)
-            __builtin_prefetch(source + i * source_row + x);
+/* `count` (1..16) rows of `width` bytes become `width` columns of 16; missing rows repeat the last one. */
+static void gather_columns(uint8_t *columns, const uint8_t *source, size_t source_row, size_t count, size_t width) {
     const uint8_t *rows[ROWS];
     uint8_t narrow[ROWS][ROWS] = {{0}};
     for (size_t i = 0; i < ROWS; i++) {
@@ -136,11 +131,26 @@ NF_INLINE void weigh_columns(uint8_t *out, size_t out_plane, const uint8_t *colu
     }
 }
 
+/* Rows that come next, up to 16, which are fetched line by line, some for each output. */
+typedef struct rows_ahead {
+    const uint8_t *source;
+    size_t source_row, count, width, per_output, fetched;
+} rows_ahead;
+
+NF_INLINE void fetch_some(rows_ahead *ahead) {
+    for (size_t i = 0; i < ahead->per_output; i++, ahead->fetched++) {
+        size_t row = ahead->fetched % ROWS, x = ahead->fetched / ROWS * 64;
+        if (row < ahead->count && x < ahead->width)
+            __builtin_prefetch(ahead->source + row * ahead->source_row + x, 0, 2);
+    }
+}
+
 /* All outputs of 16 rows, each of `count` (a constant) inputs, some perhaps of no weight, or 0: of as many as it has.
  */
 NF_INLINE void weigh_all_columns(uint8_t *out, size_t out_plane, const uint8_t *columns, size_t channels,
-                                 const nf_taps *taps, size_t count) {
+                                 const nf_taps *taps, size_t count, rows_ahead ahead) {
     for (size_t x = 0; x < taps->outputs; x++, out += ROWS) {
+        fetch_some(&ahead);
         const int32_t *weights = taps->weights + x * taps->most;
         const uint8_t *first = columns + taps->start[x] * channels * ROWS;
         size_t inputs = count ? count : taps->count[x];
@@ -174,8 +184,14 @@ static void resample_rows_plainly(uint8_t *out, size_t out_row, size_t out_plane
     source += taps->begin * channels;
     for (size_t y = 0; y < rows; y += ROWS) {
         size_t count = rows - y < ROWS ? rows - y : ROWS;
-        gather_columns(in_columns, source + y * source_row, source_row, count, rows - y - count, width);
-#define WEIGH(inputs) weigh_all_columns(out_columns, padded *ROWS, in_columns, channels, taps, inputs)
+        gather_columns(in_columns, source + y * source_row, source_row, count, width);
+        size_t next = y + count, lines = (width + 63) / 64;
+        rows_ahead ahead = {.source = source + next * source_row,
+                            .source_row = source_row,
+                            .count = rows - next < ROWS ? rows - next : ROWS,
+                            .width = width,
+                            .per_output = (lines * ROWS + taps->outputs - 1) / taps->outputs};
+#define WEIGH(inputs) weigh_all_columns(out_columns, padded *ROWS, in_columns, channels, taps, inputs, ahead)
         FOR_LONGEST(taps->longest, WEIGH)
 #undef WEIGH
         for (size_t c = 0; c < channels; c++)
