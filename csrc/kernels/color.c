@@ -181,12 +181,23 @@ void NF_KERNEL(luma)(uint8_t *gray, const uint8_t *pixels, size_t stride, size_t
 
 uint64_t NF_KERNEL(sum_bytes)(const uint8_t *pixels, size_t n) {
     uint64_t total = 0;
-    while (n > 0) { /* blocks whose sum fits 32 bits, which the compiler vectorises */
-        size_t block = n < 65536 ? n : 65536;
+    size_t i = 0;
+#ifdef __AVX2__
+    __m256i sums = _mm256_setzero_si256();
+    for (; i + 32 <= n; i += 32) {
+        __m256i bytes = _mm256_loadu_si256((const __m256i *)(pixels + i));
+        sums = _mm256_add_epi64(sums, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+    }
+    uint64_t parts[4];
+    _mm256_storeu_si256((__m256i *)parts, sums);
+    total = parts[0] + parts[1] + parts[2] + parts[3];
+#endif
+    while (i < n) { /* blocks whose sum fits 32 bits, which the compiler vectorises */
+        size_t end = n - i < 65536 ? n : i + 65536;
         uint32_t sum = 0;
-        for (size_t i = 0; i < block; i++)
+        for (; i < end; i++)
             sum += pixels[i];
-        total += sum, pixels += block, n -= block;
+        total += sum;
     }
     return total;
 }

@@ -231,33 +231,32 @@ static void weigh_narrow_rows(uint8_t *out, const uint8_t *source, size_t source
     }
 }
 
-/* `count`: a constant, or 0. */
-NF_INLINE void weigh_row(uint8_t *out, const uint8_t *source, size_t source_row, size_t width, const int32_t *weights,
-                         size_t inputs, size_t count) {
-    for (size_t x = 0; x + V_MANY_BYTES <= width; x += V_MANY_BYTES)
-        weigh_rows(out + x, source + x, source_row, weights, count ? count : inputs);
-    if (width % V_MANY_BYTES == 0)
-        return;
-    if (width >= V_MANY_BYTES) /* the last ones: reaching back over what is done already */
-        weigh_rows(out + width - V_MANY_BYTES, source + width - V_MANY_BYTES, source_row, weights,
-                   count ? count : inputs);
-    else
-        weigh_narrow_rows(out, source, source_row, width, weights, inputs);
+/* One output of each plane, of `inputs` rows: the constant `count`, unless that is 0. */
+NF_INLINE void weigh_planes_plainly(uint8_t *out, size_t out_plane, const uint8_t *source, size_t source_row,
+                                    size_t planes, size_t width, const int32_t *weights, size_t inputs, size_t count) {
+    inputs = count ? count : inputs;
+    for (size_t c = 0; c < planes; c++, out += out_plane, source += width) {
+        for (size_t x = 0; x + V_MANY_BYTES <= width; x += V_MANY_BYTES)
+            weigh_rows(out + x, source + x, source_row, weights, inputs);
+        size_t last = width - V_MANY_BYTES; /* reaching back over what is done already */
+        if (width < V_MANY_BYTES)
+            weigh_narrow_rows(out, source, source_row, width, weights, inputs);
+        else if (width % V_MANY_BYTES != 0)
+            weigh_rows(out + last, source + last, source_row, weights, inputs);
+    }
 }
 
 static void resample_columns_plainly(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
                                      size_t source_row, size_t planes, size_t width, const nf_taps *taps) {
     source += taps->begin * source_row;
-    for (size_t c = 0; c < planes; c++)
-        for (size_t y = 0; y < taps->outputs; y++) {
-            uint8_t *to = out + c * out_plane + y * out_row;
-            const uint8_t *first = source + c * width + taps->start[y] * source_row;
-            const int32_t *weights = taps->weights + y * taps->most;
-            size_t inputs = taps->count[y];
-#define WEIGH(count) weigh_row(to, first, source_row, width, weights, inputs, count)
-            FOR_LONGEST(inputs, WEIGH)
+    for (size_t y = 0; y < taps->outputs; y++, out += out_row) {
+        const uint8_t *first = source + taps->start[y] * source_row;
+        const int32_t *weights = taps->weights + y * taps->most;
+        size_t inputs = taps->count[y];
+#define WEIGH(count) weigh_planes_plainly(out, out_plane, first, source_row, planes, width, weights, inputs, count)
+        FOR_LONGEST(inputs, WEIGH)
 #undef WEIGH
-        }
+    }
 }
 
 #ifdef NF_BYTE_PERMUTE
