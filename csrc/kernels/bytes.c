@@ -3,7 +3,9 @@
 #include "pixels.h"
 
 void NF_KERNEL(invert_from)(uint8_t *out, const uint8_t *in, uint8_t from, size_t n) {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && from == 0; i++)
+        out[i] = (uint8_t)(in[i] ^ 255);
+    for (size_t i = 0; i < n && from > 0; i++)
         out[i] = (uint8_t)(in[i] ^ (in[i] >= from ? 255 : 0));
 }
 

@@ -8,8 +8,60 @@ enum { ONE = 1 << NF_WARP_BITS, FRACTION = ONE - 1, MOST = NF_WARP_CHUNK };
 
 /* ---- Positions ---- */
 
-/* Position (u, v) as whole numbers. What lies outside, or nowhere (NaN), gives NF_WARP_OUTSIDE. All in double
- * precision, so that loops over it become vectors. */
+/* Position (u, v) as whole numbers; what lies outside, or nowhere (NaN), gives NF_WARP_OUTSIDE. Products and sums are
+ * in Pillow's order. The denominator's inverse is taken to 24 bits, and to 47 by Newton's method, which is sooner there
+ * than a division that gives 53. */
+#if defined(__AVX2__) && !defined(__AVX512F__) /* four at a time: compilers do not find these vectors by themselves */
+
+NF_INLINE __m256d linear(double factor, __m256d at, double rest) {
+    return _mm256_add_pd(_mm256_mul_pd(_mm256_set1_pd(factor), at), _mm256_set1_pd(rest));
+}
+
+NF_INLINE __m256d is_within(__m256d a, double size) {
+    return _mm256_and_pd(_mm256_cmp_pd(a, _mm256_setzero_pd(), _CMP_GE_OQ),
+                         _mm256_cmp_pd(a, _mm256_set1_pd(size), _CMP_LT_OQ));
+}
+
+NF_INLINE void place_four(int32_t *x, int32_t *y, __m256d u, __m256d v, const nf_projection *p) {
+    const __m256d outside = _mm256_set1_pd(NF_WARP_OUTSIDE);
+    __m256d inside = _mm256_and_pd(is_within(u, p->width), is_within(v, p->height));
+    u = _mm256_blendv_pd(outside, linear(p->scale, u, p->shift), inside);
+    v = _mm256_blendv_pd(outside, linear(p->scale, v, p->shift), inside);
+    _mm_storeu_si128((__m128i *)x, _mm256_cvttpd_epi32(u));
+    _mm_storeu_si128((__m128i *)y, _mm256_cvttpd_epi32(v));
+}
+
+NF_INLINE __m256d four_from(double column, size_t i) {
+    return _mm256_add_pd(_mm256_set1_pd(column + (double)(int32_t)i), _mm256_setr_pd(0, 1, 2, 3));
+}
+
+NF_INLINE void project_points(int32_t *x, int32_t *y, const nf_projection *projection, double column, double row,
+                              size_t n) {
+    const nf_projection p = *projection;
+    const double *m = p.matrix;
+    for (size_t i = 0; i < n; i += 4) {
+        __m256d at = four_from(column, i), z = linear(m[6], at, m[7] * row + 1);
+        __m256d over = _mm256_cvtps_pd(_mm_div_ps(_mm_set1_ps(1), _mm256_cvtpd_ps(z)));
+        over = _mm256_mul_pd(over, _mm256_sub_pd(_mm256_set1_pd(2), _mm256_mul_pd(z, over)));
+        __m256d u = linear(m[0], at, m[1] * row + m[2]), v = linear(m[3], at, m[4] * row + m[5]);
+        place_four(x + i, y + i, _mm256_mul_pd(u, over), _mm256_mul_pd(v, over), &p);
+    }
+}
+
+void NF_KERNEL(project_affine)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection, double column,
+                               double row, size_t n) {
+    const nf_projection p = *projection;
+    const double *m = p.matrix;
+    for (size_t i = 0; i < n; i += 4) {
+        __m256d at = four_from(column, i);
+        __m256d u = _mm256_add_pd(linear(m[0], at, m[1] * row), _mm256_set1_pd(m[2]));
+        __m256d v = _mm256_add_pd(linear(m[3], at, m[4] * row), _mm256_set1_pd(m[5]));
+        place_four(x + i, y + i, u, v, &p);
+    }
+}
+
+#else /* all in double precision, so that loops over it become vectors */
+
 NF_INLINE void place(int32_t *x, int32_t *y, double u, double v, const nf_projection *p) {
     bool inside = (u >= 0) & (u < p->width) & (v >= 0) & (v < p->height);
     u = u * p->scale + p->shift;
@@ -18,30 +70,33 @@ NF_INLINE void place(int32_t *x, int32_t *y, double u, double v, const nf_projec
     *y = (int32_t)(inside ? v : NF_WARP_OUTSIDE);
 }
 
-/* Products and sums in Pillow's order. */
+NF_INLINE void project_affinely(int32_t *x, int32_t *y, const nf_projection *p, double at, double row) {
+    const double *m = p->matrix;
+    place(x, y, m[0] * at + m[1] * row + m[2], m[3] * at + m[4] * row + m[5], p);
+}
+
+NF_INLINE void project_point(int32_t *x, int32_t *y, const nf_projection *p, double at, double row) {
+    const double *m = p->matrix;
+    double z = m[6] * at + (m[7] * row + 1), over = 1 / (float)z;
+    over *= 2 - z * over;
+    place(x, y, (m[0] * at + (m[1] * row + m[2])) * over, (m[3] * at + (m[4] * row + m[5])) * over, p);
+}
+
+NF_INLINE void project_points(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection, double column,
+                              double row, size_t n) {
+    const nf_projection p = *projection;
+    for (size_t i = 0; i < n; i++)
+        project_point(x + i, y + i, &p, column + (double)(int32_t)i, row);
+}
+
 void NF_KERNEL(project_affine)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection, double column,
                                double row, size_t n) {
     const nf_projection p = *projection;
-    double x_row = p.matrix[1] * row, y_row = p.matrix[4] * row;
-    for (size_t i = 0; i < n; i++) {
-        double at = column + (double)(int32_t)i;
-        place(x + i, y + i, p.matrix[0] * at + x_row + p.matrix[2], p.matrix[3] * at + y_row + p.matrix[5], &p);
-    }
+    for (size_t i = 0; i < n; i++)
+        project_affinely(x + i, y + i, &p, column + (double)(int32_t)i, row);
 }
 
-/* `scale` and `shift`: those of p, as constants. */
-NF_INLINE void project_points(int32_t *restrict x, int32_t *restrict y, nf_projection p, double column, double row,
-                              size_t n, double scale, double shift) {
-    const double *m = p.matrix;
-    double x_row = m[1] * row + m[2], y_row = m[4] * row + m[5], z_row = m[7] * row + 1;
-    p.scale = scale;
-    p.shift = shift;
-    for (size_t i = 0; i < n; i++) {
-        double at = column + (double)(int32_t)i, z = m[6] * at + z_row, over = 1 / (float)z;
-        over *= 2 - z * over; /* Newton: 47 bits from 24, sooner than a division gives 53 */
-        place(x + i, y + i, (m[0] * at + x_row) * over, (m[3] * at + y_row) * over, &p);
-    }
-}
+#endif
 
 /* For nearest neighbours: the same in single precision, and how far from the exact ones positions may be. They are
  * larger by one, so that cutting fractions off is the same on both sides of the image's borders. */
@@ -110,6 +165,32 @@ NF_INLINE bool project_quickly(int32_t *restrict x, int32_t *restrict y, quick_p
     }
     return close == 0;
 }
+#elif defined(__AVX2__)
+NF_INLINE vint is_below(vint a, vint size) { /* without sign */
+    return _mm256_cmpeq_epi32(_mm256_min_epu32(a, vi_sub(size, vi_set(1))), a);
+}
+NF_INLINE bool project_quickly(int32_t *restrict x, int32_t *restrict y, quick_projection q, int32_t first) {
+    const vreal places = _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), doubt = v_set(q.doubt);
+    const vint one = vi_set(1), outside = vi_set(NF_WARP_OUTSIDE);
+    const vint width = vi_set((int32_t)q.width), height = vi_set((int32_t)q.height);
+    vreal at = v_add(v_set((float)first), places);
+    vint close = vi_set(0);
+    NF_UNROLL
+    for (int32_t i = 0; i < BLOCK; i += NF_WIDTH, at = v_add(at, v_set(NF_WIDTH))) {
+        vreal over = v_div(v_set(1), v_fma(v_set(q.z_step), at, v_set(q.z)));
+        vreal u = v_mul(v_fma(v_set(q.u_step), at, v_set(q.u)), over);
+        vreal v = v_mul(v_fma(v_set(q.v_step), at, v_set(q.v)), over);
+        vint left = vi_from_real(v_sub(u, doubt)), top = vi_from_real(v_sub(v, doubt));
+        close = _mm256_or_si256(close, _mm256_xor_si256(left, vi_from_real(v_add(u, doubt))));
+        close = _mm256_or_si256(close, _mm256_xor_si256(top, vi_from_real(v_add(v, doubt))));
+        left = vi_sub(left, one);
+        top = vi_sub(top, one);
+        vint inside = _mm256_and_si256(is_below(left, width), is_below(top, height));
+        _mm256_storeu_si256((__m256i *)(x + i), _mm256_blendv_epi8(outside, left, inside));
+        _mm256_storeu_si256((__m256i *)(y + i), top);
+    }
+    return _mm256_testz_si256(close, close);
+}
 #else
 NF_INLINE bool project_quickly(int32_t *restrict x, int32_t *restrict y, quick_projection q, int32_t first) {
     int32_t close = 0;
@@ -132,7 +213,7 @@ static void project_nearest(int32_t *x, int32_t *y, const nf_projection *p, doub
     for (size_t i = 0; i < n; i += BLOCK) {
         size_t some = n - i < BLOCK ? n - i : BLOCK;
         if (!is_quick || !project_quickly(x + i, y + i, quick, (int32_t)i))
-            project_points(x + i, y + i, *p, column + (double)(int32_t)i, row, some, 1, 0);
+            project_points(x + i, y + i, p, column + (double)(int32_t)i, row, some);
     }
 }
 
@@ -141,7 +222,7 @@ void NF_KERNEL(project_perspective)(int32_t *restrict x, int32_t *restrict y, co
     if (p->scale == 1)
         project_nearest(x, y, p, column, row, n);
     else
-        project_points(x, y, *p, column, row, n, ONE, 0.5);
+        project_points(x, y, p, column, row, n);
 }
 
 void NF_KERNEL(project_stepwise)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection,
@@ -177,6 +258,47 @@ size_t NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, co
     }
     return count;
 }
+#elif defined(__AVX2__)
+size_t NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, const int32_t *x, const int32_t *y,
+                             size_t n) {
+    vint below_x = vi_set(p->low_x - 1), high_x = vi_set(p->high_x), below_y = vi_set(p->low_y - 1);
+    vint high_y = vi_set(p->high_y), count = vi_set(0), zone[V_MANY];
+    for (size_t i = 0; i < n; i += V_MANY_BYTES) {
+        NF_UNROLL
+        for (size_t k = 0; k < V_MANY; k++) {
+            size_t at = i + k * NF_WIDTH, rest = at < n ? n - at : 0;
+            vint column = vi_set(NF_WARP_OUTSIDE), row = column;
+            if (rest >= NF_WIDTH) {
+                column = _mm256_loadu_si256((const __m256i *)(x + at));
+                row = _mm256_loadu_si256((const __m256i *)(y + at));
+            } else if (rest > 0) {
+                int32_t last[2][NF_WIDTH];
+                memset(last, 0xff, sizeof last);
+                memcpy(last[0], x + at, rest * sizeof *x);
+                memcpy(last[1], y + at, rest * sizeof *y);
+                column = _mm256_loadu_si256((const __m256i *)last[0]);
+                row = _mm256_loadu_si256((const __m256i *)last[1]);
+            }
+            vint in_x = _mm256_and_si256(_mm256_cmpgt_epi32(column, below_x), _mm256_cmpgt_epi32(high_x, column));
+            vint in_y = _mm256_and_si256(_mm256_cmpgt_epi32(row, below_y), _mm256_cmpgt_epi32(high_y, row));
+            vint inner = _mm256_and_si256(in_x, in_y), inside = _mm256_cmpgt_epi32(column, vi_set(-1));
+            zone[k] = vi_sub(vi_sub(vi_set(0), inside), inner);
+            count = vi_sub(count, inner);
+        }
+        if (n - i >= V_MANY_BYTES) {
+            vi_store_many_bytes(zones + i, zone);
+        } else {
+            uint8_t last[V_MANY_BYTES];
+            vi_store_many_bytes(last, zone);
+            memcpy(zones + i, last, n - i);
+        }
+    }
+    int32_t counts[NF_WIDTH], sum = 0;
+    _mm256_storeu_si256((__m256i *)counts, count);
+    for (size_t k = 0; k < NF_WIDTH; k++)
+        sum += counts[k];
+    return (size_t)sum;
+}
 #else
 size_t NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, const int32_t *x, const int32_t *y,
                              size_t n) {
@@ -199,22 +321,45 @@ static void find_offsets(int32_t *offsets, const nf_raster *in, const int32_t *x
         offsets[i] = ((y[i] - half) >> bits) * row + ((x[i] - half) >> bits) * channels;
 }
 
+NF_INLINE int32_t load_four_bytes(const uint8_t *p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return four;
+}
+
+/* Pixels of three channels, each read with a byte of what follows; the number of pixels done. */
+NF_INLINE size_t copy_triples(uint8_t *out, const uint8_t *pixels, const int32_t *offsets, size_t n) {
+    size_t i = 0;
+#ifdef __AVX2__
+    const __m128i to_three = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+    for (; i + 6 <= n; i += 4) { /* four at a time; what is written too much the next pixels overwrite */
+        const int32_t *at = offsets + i;
+        __m128i four = _mm_setr_epi32(load_four_bytes(pixels + at[0]), load_four_bytes(pixels + at[1]),
+                                      load_four_bytes(pixels + at[2]), load_four_bytes(pixels + at[3]));
+        _mm_storeu_si128((__m128i *)(out + 3 * i), _mm_shuffle_epi8(four, to_three));
+    }
+#endif
+    for (; i + 1 < n; i++)
+        memcpy(out + 3 * i, pixels + offsets[i], 4);
+    return i;
+}
+
 void NF_KERNEL(sample_nearest)(uint8_t *out, const nf_raster *in, const int32_t *x, const int32_t *y, size_t n) {
+    const uint8_t *pixels = in->pixels;
     size_t channels = in->channels, i = 0;
     int32_t offsets[MOST];
     find_offsets(offsets, in, x, y, 0, n);
     if (channels == 1)
         for (; i < n; i++)
-            out[i] = in->pixels[offsets[i]];
-    else if (channels == 3) /* four bytes at a time, the last of which the next pixel overwrites */
-        for (; i + 1 < n; i++)
-            memcpy(out + 3 * i, in->pixels + offsets[i], 4);
+            out[i] = pixels[offsets[i]];
+    else if (channels == 3)
+        i = copy_triples(out, pixels, offsets, n);
     else if (channels == 4)
         for (; i < n; i++)
-            memcpy(out + 4 * i, in->pixels + offsets[i], 4);
+            memcpy(out + 4 * i, pixels + offsets[i], 4);
     for (; i < n; i++)
         for (size_t c = 0; c < channels; c++)
-            out[i * channels + c] = in->pixels[offsets[i] + (int32_t)c];
+            out[i * channels + c] = pixels[offsets[i] + (int32_t)c];
 }
 
 /* Weights of the two columns, in the low and the high half, for sums of products of 16 bits; the lower row's weight. */
