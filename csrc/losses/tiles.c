@@ -77,7 +77,7 @@ static int64_t column_blocks(const nf_tiles *tiles) {
 
 /* Large enough to be worth the loads, small enough for a cache, for many tasks, and for each to end in some 20 ms. */
 static int64_t tile_size(int64_t count, int64_t width) {
-    int64_t size = (count >= 2048 ? 4 : count >= 1024 ? 2 : 1) * NF_BLOCK_STEP;
+    int64_t size = (count >= 2048 ? 4 : count >= 384 ? 2 : 1) * NF_BLOCK_STEP;
     while (size > NF_BLOCK_STEP && size * size * width > LARGEST_TILE)
         size /= 2;
     return size;
