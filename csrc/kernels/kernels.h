@@ -340,10 +340,10 @@ typedef struct nf_raster {
     K(suffix, void, multiply_packed,                                                                                  \
       (real * c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows, size_t columns,    \
        size_t width))                                                                                                 \
-    /* c = e = 2^(p scale - shift) for whole-numbered shift */                                                        \
+    /* c = e = 2^(p scale - shift) for whole-numbered shift; symmetric: of rows by themselves, half of it mirrored */ \
     K(suffix, void, multiply_exp,                                                                                     \
       (real * c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows, size_t columns,    \
-       size_t width, real scale, real shift))                                                                         \
+       size_t width, real scale, real shift, bool symmetric))                                                         \
     /* c = e (row_factors[i] + column_factors[j]), without the latter if NULL */                                      \
     K(suffix, void, multiply_weights,                                                                                 \
       (real * c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows, size_t columns,    \

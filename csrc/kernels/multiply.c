@@ -75,7 +75,7 @@ void NF_REAL_KERNEL(pack_rows)(real *packed, const real *x, size_t stride, size_
         transpose_panel(packed + first * width, PANEL, x + first * stride, stride, width);
 }
 
-/* All rows of c, for one panel of columns. */
+/* The first rows of c, for one panel of columns. */
 NF_INLINE void multiply_panel(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows,
                               size_t width, const int vectors, const ending end, scores s) {
     for (size_t i = 0; i < rows; i += ROWS) {
@@ -86,35 +86,50 @@ NF_INLINE void multiply_panel(real *c, size_t c_stride, const real *a, size_t a_
     }
 }
 
+/* upper: pieces that lie below the diagonal are left out. */
 NF_INLINE void multiply_tile(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed, size_t rows,
-                             size_t columns, size_t width, const ending end, scores s) {
-    for (; columns >= PANEL; columns -= PANEL, c += PANEL, packed += PANEL * width) {
-        multiply_panel(c, c_stride, a, a_stride, packed, rows, width, VECTORS, end, s);
+                             size_t columns, size_t width, const ending end, scores s, bool upper) {
+    for (size_t done = 0, now; done < columns; done += now, c += now, packed += PANEL * width) {
+        size_t left = columns - done, needed = upper && done + PANEL < rows ? done + PANEL : rows;
+        now = left < PANEL ? left : PANEL;
+        if (now == PANEL)
+            multiply_panel(c, c_stride, a, a_stride, packed, needed, width, VECTORS, end, s);
+        else if (VECTORS > 2 && now == 2 * NF_WIDTH)
+            multiply_panel(c, c_stride, a, a_stride, packed, needed, width, 2, end, s);
+        else
+            multiply_panel(c, c_stride, a, a_stride, packed, needed, width, 1, end, s);
         if (s.column_factors)
-            s.column_factors += PANEL;
+            s.column_factors += now;
     }
-    if (VECTORS > 2 && columns == 2 * NF_WIDTH)
-        multiply_panel(c, c_stride, a, a_stride, packed, rows, width, 2, end, s);
-    else if (columns)
-        multiply_panel(c, c_stride, a, a_stride, packed, rows, width, 1, end, s);
+}
+
+/* The rest of a symmetric c: rows beyond those of the pieces of each panel. */
+NF_INLINE void mirror_upper(real *c, size_t stride, size_t rows) {
+    for (size_t column = 0; column < rows; column += 4) {
+        size_t panel_end = (column / PANEL + 1) * PANEL; /* what lies below it up to whole pieces is there already */
+        for (size_t row = panel_end; row < rows; row += 4)
+            transpose_4x4(c + row * stride + column, stride, c + column * stride + row, stride);
+    }
 }
 
 void NF_REAL_KERNEL(multiply_packed)(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed,
                                      size_t rows, size_t columns, size_t width) {
-    multiply_tile(c, c_stride, a, a_stride, packed, rows, columns, width, STORE, (scores){0});
+    multiply_tile(c, c_stride, a, a_stride, packed, rows, columns, width, STORE, (scores){0}, false);
 }
 
 void NF_REAL_KERNEL(multiply_exp)(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed,
-                                  size_t rows, size_t columns, size_t width, real scale, real shift) {
+                                  size_t rows, size_t columns, size_t width, real scale, real shift, bool symmetric) {
     scores s = {.scale = scale, .shift = shift};
-    multiply_tile(c, c_stride, a, a_stride, packed, rows, columns, width, EXPONENTIAL, s);
+    multiply_tile(c, c_stride, a, a_stride, packed, rows, columns, width, EXPONENTIAL, s, symmetric);
+    if (symmetric)
+        mirror_upper(c, c_stride, rows);
 }
 
 void NF_REAL_KERNEL(multiply_weights)(real *c, size_t c_stride, const real *a, size_t a_stride, const real *packed,
                                       size_t rows, size_t columns, size_t width, real scale, real shift,
                                       const real *row_factors, const real *column_factors) {
     scores s = {scale, shift, row_factors, column_factors};
-    multiply_tile(c, c_stride, a, a_stride, packed, rows, columns, width, WEIGHT, s);
+    multiply_tile(c, c_stride, a, a_stride, packed, rows, columns, width, WEIGHT, s, false);
 }
 
 /* All rows of c, for one panel of columns. */

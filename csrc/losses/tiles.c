@@ -353,7 +353,7 @@ static void sum_tile(const pass *p, int64_t row_tile, int64_t column_tile, int w
     nf_kernel->NF_REAL(multiply_exp)(t.scores, (size_t)t.stride, tiles->rows + t.row * tiles->stride,
                                      (size_t)tiles->stride, tiles->packed + t.column * tiles->width, (size_t)t.rows,
                                      (size_t)t.padded_columns, (size_t)tiles->width, scale_of(tiles),
-                                     (real)shift_of(tiles));
+                                     (real)shift_of(tiles), t.diagonal);
     leave_out(tiles, &t, 0);
     bool columns_too = p->column_sums && !t.diagonal;
     nf_kernel->NF_REAL(tile_sums)(t.row_part, columns_too ? t.column_part : NULL, t.scores, (size_t)t.rows,
