@@ -202,22 +202,26 @@ static void resample_rows_plainly(uint8_t *out, size_t out_row, size_t out_plane
 
 /* ---- Along columns ---- */
 
-NF_INLINE void weigh_rows(uint8_t *out, const uint8_t *source, size_t source_row, const int32_t *weights,
-                          size_t count) {
+/* `vectors`: V_MANY or 1. */
+NF_INLINE void weigh_rows(uint8_t *out, const uint8_t *source, size_t source_row, const int32_t *weights, size_t count,
+                          const int vectors) {
     vint sums[V_MANY];
     NF_UNROLL
-    for (int i = 0; i < V_MANY; i++)
+    for (int i = 0; i < vectors; i++)
         sums[i] = vi_set(HALF);
     for (size_t k = 0; k < count; k++) {
         vint weight = vi_set(weights[k]);
         NF_UNROLL
-        for (int i = 0; i < V_MANY; i++)
+        for (int i = 0; i < vectors; i++)
             sums[i] = vi_add(sums[i], vi_mul(vi_load_bytes(source + k * source_row + i * NF_WIDTH), weight));
     }
     NF_UNROLL
-    for (int i = 0; i < V_MANY; i++)
+    for (int i = 0; i < vectors; i++)
         sums[i] = VI_SHIFT_RIGHT(sums[i], SHIFT);
-    vi_store_many_bytes(out, sums);
+    if (vectors == V_MANY)
+        vi_store_many_bytes(out, sums);
+    else
+        vi_store_bytes(out, sums[0]);
 }
 
 static void weigh_narrow_rows(uint8_t *out, const uint8_t *source, size_t source_row, size_t width,
@@ -231,19 +235,31 @@ static void weigh_narrow_rows(uint8_t *out, const uint8_t *source, size_t source
     }
 }
 
+/* A row of at least `vectors` vectors; the last ones reach back over what is done already. */
+NF_INLINE void weigh_wide_row(uint8_t *out, const uint8_t *source, size_t source_row, size_t width,
+                              const int32_t *weights, size_t inputs, const int vectors) {
+    size_t step = (size_t)vectors * NF_WIDTH;
+    for (size_t x = 0; x < width; x += step) {
+        size_t at = x + step <= width ? x : width - step;
+        weigh_rows(out + at, source + at, source_row, weights, inputs, vectors);
+    }
+}
+
+NF_INLINE void weigh_row(uint8_t *out, const uint8_t *source, size_t source_row, size_t width, const int32_t *weights,
+                         size_t inputs) {
+    if (width >= V_MANY_BYTES)
+        weigh_wide_row(out, source, source_row, width, weights, inputs, V_MANY);
+    else if (width >= NF_WIDTH)
+        weigh_wide_row(out, source, source_row, width, weights, inputs, 1);
+    else
+        weigh_narrow_rows(out, source, source_row, width, weights, inputs);
+}
+
 /* One output of each plane, of `inputs` rows: the constant `count`, unless that is 0. */
 NF_INLINE void weigh_planes_plainly(uint8_t *out, size_t out_plane, const uint8_t *source, size_t source_row,
                                     size_t planes, size_t width, const int32_t *weights, size_t inputs, size_t count) {
-    inputs = count ? count : inputs;
-    for (size_t c = 0; c < planes; c++, out += out_plane, source += width) {
-        for (size_t x = 0; x + V_MANY_BYTES <= width; x += V_MANY_BYTES)
-            weigh_rows(out + x, source + x, source_row, weights, inputs);
-        size_t last = width - V_MANY_BYTES; /* reaching back over what is done already */
-        if (width < V_MANY_BYTES)
-            weigh_narrow_rows(out, source, source_row, width, weights, inputs);
-        else if (width % V_MANY_BYTES != 0)
-            weigh_rows(out + last, source + last, source_row, weights, inputs);
-    }
+    for (size_t c = 0; c < planes; c++)
+        weigh_row(out + c * out_plane, source + c * width, source_row, width, weights, count ? count : inputs);
 }
 
 static void resample_columns_plainly(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
