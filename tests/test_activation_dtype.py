@@ -89,7 +89,7 @@ def test_instruction_sets(isa):
 import json, sys
 try:
     import test_activation_dtype as t
-except ImportError as error:
+except ValueError as error:
     sys.exit(json.dumps({"cannot": str(error)}))
 t.test_rounding()
 t.test_twin(t.chain(t.conv(5, 3), *t.NORM_RELU, t.conv(17, 3)), 2)

@@ -231,7 +231,7 @@ def test_instruction_sets(isa):
 import json, os, sys
 try:
     from nearfar import _core
-except ImportError as error:
+except ValueError as error:
     sys.exit(json.dumps({"cannot": str(error)}))
 import test_network_core as t
 for channels in (1, 7, 16, 33):
