@@ -3,10 +3,12 @@
 #include "pixels.h"
 
 void NF_KERNEL(invert_from)(uint8_t *out, const uint8_t *in, uint8_t from, size_t n) {
-    for (size_t i = 0; i < n && from == 0; i++)
-        out[i] = (uint8_t)(in[i] ^ 255);
-    for (size_t i = 0; i < n && from > 0; i++)
-        out[i] = (uint8_t)(in[i] ^ (in[i] >= from ? 255 : 0));
+    if (from == 0) /* a plain negative needs no comparison */
+        for (size_t i = 0; i < n; i++)
+            out[i] = (uint8_t)(in[i] ^ 255);
+    else
+        for (size_t i = 0; i < n; i++)
+            out[i] = (uint8_t)(in[i] ^ (in[i] >= from ? 255 : 0));
 }
 
 void NF_KERNEL(mask_bytes)(uint8_t *out, const uint8_t *in, uint8_t mask, size_t n) {
@@ -92,14 +94,6 @@ NF_INLINE size_t look_up_shuffling(uint8_t *out, const uint8_t *in, const uint8_
 #endif
 
 #ifdef NF_BYTE_PERMUTE
-NF_BYTE_PERMUTE static size_t look_up_permuting(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t n) {
-    table256 loaded = load_table256(table);
-    size_t i = 0;
-    for (; i + 64 <= n; i += 64)
-        _mm512_storeu_si512(out + i, look_up64(&loaded, _mm512_loadu_si512(in + i)));
-    return i;
-}
-
 NF_INLINE size_t look_up_vectors(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t n) {
     return has_byte_permute() ? look_up_permuting(out, in, table, n) : look_up_shuffling(out, in, table, n);
 }

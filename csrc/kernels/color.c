@@ -114,11 +114,7 @@ NF_BYTE_PERMUTE static void blend_constant_permuting(uint8_t *out, const uint8_t
     for (int x = 0; x < 256; x++)
         table[x] = (uint8_t)x;
     blend_constant_plainly(table, table, base, factor, 256);
-    table256 loaded = load_table256(table);
-    size_t i = 0;
-    for (; i + 64 <= n; i += 64)
-        _mm512_storeu_si512(out + i, look_up64(&loaded, _mm512_loadu_si512(in + i)));
-    for (; i < n; i++)
+    for (size_t i = look_up_permuting(out, in, table, n); i < n; i++)
         out[i] = table[in[i]];
 }
 

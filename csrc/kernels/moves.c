@@ -134,7 +134,6 @@ static void transpose_bytes(uint8_t *out, ptrdiff_t out_step, const uint8_t *in,
 /* 4 x 4 pixels of three channels. Four bytes more are read and written at the end of each row. */
 NF_INLINE void transpose_triples(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step) {
     const __m128i to_four = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
-    const __m128i to_three = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
     __m128i rows[4];
     NF_UNROLL
     for (ptrdiff_t i = 0; i < 4; i++)
@@ -145,7 +144,7 @@ NF_INLINE void transpose_triples(uint8_t *out, ptrdiff_t out_step, const uint8_t
     rows[2] = _mm_unpacklo_epi64(c, d), rows[3] = _mm_unpackhi_epi64(c, d);
     NF_UNROLL
     for (ptrdiff_t i = 0; i < 4; i++)
-        _mm_storeu_si128((__m128i *)(out + i * out_step), _mm_shuffle_epi8(rows[i], to_three));
+        _mm_storeu_si128((__m128i *)(out + i * out_step), drop_fourths(rows[i]));
 }
 
 /* Four rows of the result; the number of columns done. */

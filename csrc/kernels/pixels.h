@@ -151,6 +151,16 @@ NF_BYTE_PERMUTE NF_INLINE __m512i look_up64(const table256 *table, __m512i x) {
     return _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high);
 }
 
+/* table[in[i]], as far as whole vectors go; returns how many are done. */
+__attribute__((unused)) NF_BYTE_PERMUTE static size_t look_up_permuting(uint8_t *out, const uint8_t *in,
+                                                                        const uint8_t *table, size_t n) {
+    table256 loaded = load_table256(table);
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        _mm512_storeu_si512(out + i, look_up64(&loaded, _mm512_loadu_si512(in + i)));
+    return i;
+}
+
 /* Numbers, saturated to 0..255, in order. */
 NF_INLINE __m512i pack_bytes64(const vint numbers[4]) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -302,6 +312,14 @@ NF_INLINE void v_interleave(vreal triples[3], vreal r, vreal g, vreal b) {
     triples[2] = NF_SHUFFLE(vint, br, gb, 1, 3, 5, 7);
 }
 
+#endif
+
+#ifdef __AVX2__
+/* Four pixels of three channels from such of four, the last of which are dropped. */
+NF_INLINE __m128i drop_fourths(__m128i pixels) {
+    const __m128i to_three = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
+    return _mm_shuffle_epi8(pixels, to_three);
+}
 #endif
 
 NF_TRANSPOSE(transpose_blocks, vint, vb_interleave_low, vb_interleave_high)

@@ -70,30 +70,27 @@ NF_INLINE void place(int32_t *x, int32_t *y, double u, double v, const nf_projec
     *y = (int32_t)(inside ? v : NF_WARP_OUTSIDE);
 }
 
-NF_INLINE void project_affinely(int32_t *x, int32_t *y, const nf_projection *p, double at, double row) {
-    const double *m = p->matrix;
-    place(x, y, m[0] * at + m[1] * row + m[2], m[3] * at + m[4] * row + m[5], p);
-}
-
-NF_INLINE void project_point(int32_t *x, int32_t *y, const nf_projection *p, double at, double row) {
-    const double *m = p->matrix;
-    double z = m[6] * at + (m[7] * row + 1), over = 1 / (float)z;
-    over *= 2 - z * over;
-    place(x, y, (m[0] * at + (m[1] * row + m[2])) * over, (m[3] * at + (m[4] * row + m[5])) * over, p);
-}
-
 NF_INLINE void project_points(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection, double column,
                               double row, size_t n) {
     const nf_projection p = *projection;
-    for (size_t i = 0; i < n; i++)
-        project_point(x + i, y + i, &p, column + (double)(int32_t)i, row);
+    const double *m = p.matrix;
+    double x_row = m[1] * row + m[2], y_row = m[4] * row + m[5], z_row = m[7] * row + 1;
+    for (size_t i = 0; i < n; i++) {
+        double at = column + (double)(int32_t)i, z = m[6] * at + z_row, over = 1 / (float)z;
+        over *= 2 - z * over;
+        place(x + i, y + i, (m[0] * at + x_row) * over, (m[3] * at + y_row) * over, &p);
+    }
 }
 
 void NF_KERNEL(project_affine)(int32_t *restrict x, int32_t *restrict y, const nf_projection *projection, double column,
                                double row, size_t n) {
     const nf_projection p = *projection;
-    for (size_t i = 0; i < n; i++)
-        project_affinely(x + i, y + i, &p, column + (double)(int32_t)i, row);
+    const double *m = p.matrix;
+    double x_row = m[1] * row, y_row = m[4] * row;
+    for (size_t i = 0; i < n; i++) {
+        double at = column + (double)(int32_t)i;
+        place(x + i, y + i, m[0] * at + x_row + m[2], m[3] * at + y_row + m[5], &p);
+    }
 }
 
 #endif
@@ -258,57 +255,49 @@ size_t NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, co
     }
     return count;
 }
-#elif defined(__AVX2__)
-size_t NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, const int32_t *x, const int32_t *y,
-                             size_t n) {
-    vint below_x = vi_set(p->low_x - 1), high_x = vi_set(p->high_x), below_y = vi_set(p->low_y - 1);
-    vint high_y = vi_set(p->high_y), count = vi_set(0), zone[V_MANY];
-    for (size_t i = 0; i < n; i += V_MANY_BYTES) {
+#else
+/* The largest part that four vectors at a time make; the number of pixels done. */
+NF_INLINE size_t find_zones_in_vectors(uint8_t *zones, size_t *inner_count, const nf_projection *p, const int32_t *x,
+                                       const int32_t *y, size_t n) {
+    size_t i = 0;
+#ifdef __AVX2__
+    const vint below_x = vi_set(p->low_x - 1), high_x = vi_set(p->high_x), below_y = vi_set(p->low_y - 1);
+    const vint high_y = vi_set(p->high_y), outside = vi_set(NF_WARP_OUTSIDE);
+    vint count = vi_set(0);
+    for (; i + V_MANY_BYTES <= n; i += V_MANY_BYTES) {
+        vint zone[V_MANY];
         NF_UNROLL
         for (size_t k = 0; k < V_MANY; k++) {
-            size_t at = i + k * NF_WIDTH, rest = at < n ? n - at : 0;
-            vint column = vi_set(NF_WARP_OUTSIDE), row = column;
-            if (rest >= NF_WIDTH) {
-                column = _mm256_loadu_si256((const __m256i *)(x + at));
-                row = _mm256_loadu_si256((const __m256i *)(y + at));
-            } else if (rest > 0) {
-                int32_t last[2][NF_WIDTH];
-                memset(last, 0xff, sizeof last);
-                memcpy(last[0], x + at, rest * sizeof *x);
-                memcpy(last[1], y + at, rest * sizeof *y);
-                column = _mm256_loadu_si256((const __m256i *)last[0]);
-                row = _mm256_loadu_si256((const __m256i *)last[1]);
-            }
+            vint column = _mm256_loadu_si256((const __m256i *)(x + i) + k);
+            vint row = _mm256_loadu_si256((const __m256i *)(y + i) + k);
             vint in_x = _mm256_and_si256(_mm256_cmpgt_epi32(column, below_x), _mm256_cmpgt_epi32(high_x, column));
             vint in_y = _mm256_and_si256(_mm256_cmpgt_epi32(row, below_y), _mm256_cmpgt_epi32(high_y, row));
-            vint inner = _mm256_and_si256(in_x, in_y), inside = _mm256_cmpgt_epi32(column, vi_set(-1));
+            vint inner = _mm256_and_si256(in_x, in_y), inside = _mm256_cmpgt_epi32(column, outside);
             zone[k] = vi_sub(vi_sub(vi_set(0), inside), inner);
             count = vi_sub(count, inner);
         }
-        if (n - i >= V_MANY_BYTES) {
-            vi_store_many_bytes(zones + i, zone);
-        } else {
-            uint8_t last[V_MANY_BYTES];
-            vi_store_many_bytes(last, zone);
-            memcpy(zones + i, last, n - i);
-        }
+        vi_store_many_bytes(zones + i, zone);
     }
-    int32_t counts[NF_WIDTH], sum = 0;
+    uint32_t counts[NF_WIDTH];
     _mm256_storeu_si256((__m256i *)counts, count);
     for (size_t k = 0; k < NF_WIDTH; k++)
-        sum += counts[k];
-    return (size_t)sum;
-}
+        *inner_count += counts[k];
 #else
+    (void)zones, (void)inner_count, (void)p, (void)x, (void)y, (void)n;
+#endif
+    return i;
+}
+
 size_t NF_KERNEL(find_zones)(uint8_t *restrict zones, const nf_projection *p, const int32_t *x, const int32_t *y,
                              size_t n) {
     int32_t low_x = p->low_x, high_x = p->high_x, low_y = p->low_y, high_y = p->high_y, count = 0;
-    for (size_t i = 0; i < n; i++) {
+    size_t counted = 0, done = find_zones_in_vectors(zones, &counted, p, x, y, n);
+    for (size_t i = done; i < n; i++) {
         int32_t inner = (x[i] >= low_x) & (x[i] < high_x) & (y[i] >= low_y) & (y[i] < high_y);
         zones[i] = (uint8_t)((x[i] >= 0) + inner);
         count += inner;
     }
-    return (size_t)count;
+    return counted + (size_t)count;
 }
 #endif
 
@@ -331,12 +320,11 @@ NF_INLINE int32_t load_four_bytes(const uint8_t *p) {
 NF_INLINE size_t copy_triples(uint8_t *out, const uint8_t *pixels, const int32_t *offsets, size_t n) {
     size_t i = 0;
 #ifdef __AVX2__
-    const __m128i to_three = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
     for (; i + 6 <= n; i += 4) { /* four at a time; what is written too much the next pixels overwrite */
         const int32_t *at = offsets + i;
         __m128i four = _mm_setr_epi32(load_four_bytes(pixels + at[0]), load_four_bytes(pixels + at[1]),
                                       load_four_bytes(pixels + at[2]), load_four_bytes(pixels + at[3]));
-        _mm_storeu_si128((__m128i *)(out + 3 * i), _mm_shuffle_epi8(four, to_three));
+        _mm_storeu_si128((__m128i *)(out + 3 * i), drop_fourths(four));
     }
 #endif
     for (; i + 1 < n; i++)
@@ -425,9 +413,7 @@ NF_INLINE void blend_sixteen(uint8_t *out, const uint8_t *const taps[16], const 
 #ifdef __AVX2__
 
 NF_INLINE __m128i load_4(const uint8_t *p) {
-    int32_t four;
-    memcpy(&four, p, 4);
-    return _mm_cvtsi32_si128(four);
+    return _mm_cvtsi32_si128(load_four_bytes(p));
 }
 NF_INLINE int load_2(const uint8_t *p) {
     uint16_t two;
