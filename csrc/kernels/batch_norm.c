@@ -47,17 +47,35 @@ void NF_KERNEL(moments)(float *mean, float *squares, const float *x, size_t rows
     }
 }
 
-/* y = factor x + shift (+ addend), then max(., 0) if relu; addend may be NULL, y may be x. */
-void NF_KERNEL(scale_shift)(float *y, const float *x, const float *addend, const float *factor, const float *shift,
-                            size_t rows, size_t c, bool relu) {
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < c; j += NF_WIDTH) {
-            size_t at = i * c + j, rest = c - j;
-            vreal value = v_fma(v_load_some(factor + j, rest), v_load_some(x + at, rest), v_load_some(shift + j, rest));
+NF_INLINE void scale_shift_group(int group, float *y, const float *x, const float *addend, const float *factor,
+                                 const float *shift, size_t rows, size_t c, size_t rest, bool relu) {
+    vreal scale[GROUP], offset[GROUP];
+    NF_UNROLL
+    for (int g = 0; g < group; g++) {
+        scale[g] = v_load_some(factor + g * NF_WIDTH, rest);
+        offset[g] = v_load_some(shift + g * NF_WIDTH, rest);
+    }
+    for (size_t i = 0; i < rows; i++) {
+        NF_UNROLL
+        for (int g = 0; g < group; g++) {
+            size_t at = i * c + (size_t)(g * NF_WIDTH);
+            vreal value = v_fma(scale[g], v_load_some(x + at, rest), offset[g]);
             if (addend)
                 value = v_add(value, v_load_some(addend + at, rest));
             v_store_some(y + at, relu ? v_max(value, v_zero()) : value, rest);
         }
+    }
+}
+
+/* y = factor x + shift (+ addend), then max(., 0) if relu; addend may be NULL, y may be x. */
+void NF_KERNEL(scale_shift)(float *y, const float *x, const float *addend, const float *factor, const float *shift,
+                            size_t rows, size_t c, bool relu) {
+    size_t j = 0;
+    for (; j + GROUP * NF_WIDTH <= c; j += GROUP * NF_WIDTH)
+        scale_shift_group(GROUP, y + j, x + j, addend ? addend + j : NULL, factor + j, shift + j, rows, c, NF_WIDTH,
+                          relu);
+    for (; j < c; j += NF_WIDTH)
+        scale_shift_group(1, y + j, x + j, addend ? addend + j : NULL, factor + j, shift + j, rows, c, c - j, relu);
 }
 
 /* How ReLU's way back knows where its output is 0: a constant below, so that each has a loop of its own. */

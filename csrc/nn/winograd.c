@@ -119,27 +119,36 @@ static size_t written_columns(const correlation *job, int64_t panel) {
     return (size_t)nf_min(nf_round_up(left, width), nf_tile_columns());
 }
 
-/* Tiles to ask for during a product, which leaves the way to memory idle: those that it is for, whose results are
- * written afterwards, and those whose source is read next. */
-typedef struct tiles_ahead {
-    int64_t first, count, next, next_count;
-} tiles_ahead;
+/* What is asked for during the products of a block, which leave the way to memory idle: the tiles that they are for,
+ * whose results are written afterwards, and those whose source is read next. */
+typedef struct block_ahead {
+    nf_tiles_ahead result, source;
+    int64_t result_share, source_share; /* of each product */
+} block_ahead;
 
-static void ask_ahead(const correlation *job, const tiles_ahead *ahead, int64_t part, int64_t parts) {
-    nf_squares source = nf_source_parts(&job->tiles, job->source), result = nf_result_squares(&job->tiles, job->out);
-    nf_tiles_prefetch(&job->tiles, &result, ahead->first, ahead->count, part, parts);
-    nf_tiles_prefetch(&job->tiles, &source, ahead->next, ahead->next_count, part, parts);
+static block_ahead ask_from(const correlation *job, int64_t first, int64_t count) {
+    int64_t next = first + job->block_tiles; /* of this worker, but for the end of its share */
+    int64_t next_count = nf_clamp(job->tiles.count - next, 0, job->block_tiles);
+    int64_t products = matrix_count(job) * panel_count(job);
+    block_ahead ahead = {
+        nf_tiles_ahead_share(&job->tiles, nf_result_squares(&job->tiles, job->out), first, count, 0, 1),
+        nf_tiles_ahead_share(&job->tiles, nf_source_parts(&job->tiles, job->source), next, next_count, 0, 1), 0, 0};
+    ahead.result_share = nf_ceil_div(ahead.result.runs, products);
+    ahead.source_share = nf_ceil_div(ahead.source.runs, products);
+    return ahead;
 }
 
 /* m = v u for `count` tiles and `panels` panels from `first` on; ahead: or NULL. */
 static void multiply(const correlation *job, float *m, const float *v, const float *u, int64_t count, int64_t first,
-                     int64_t panels, const tiles_ahead *ahead) {
-    int64_t input = input_stride(job), output = m_stride(job), row = m_row(job), product = 0;
+                     int64_t panels, block_ahead *ahead) {
+    int64_t input = input_stride(job), output = m_stride(job), row = m_row(job);
     for (int64_t matrix = 0; matrix < matrix_count(job); matrix++, u += matrix_stride(job, panels)) {
         nf_frequencies of = nf_matrix_frequencies(&job->tiles, matrix);
-        for (int64_t panel = 0; panel < panels; panel++, product++) {
-            if (ahead)
-                ask_ahead(job, ahead, product, matrix_count(job) * panels);
+        for (int64_t panel = 0; panel < panels; panel++) {
+            if (ahead) {
+                nf_tiles_ask(&job->tiles, &ahead->result, ahead->result_share);
+                nf_tiles_ask(&job->tiles, &ahead->source, ahead->source_share);
+            }
             for (int64_t f = of.first; f < of.first + of.count; f++)
                 nf_kernel->gemm_tiles(m + f * output + panel * nf_tile_columns(), (size_t)row, v + f * input,
                                       u + panel * panel_size(job), (size_t)padded_channels(job), (size_t)count,
@@ -201,8 +210,7 @@ static void block_task(void *context, int64_t task, int worker) {
     float *zeros = m + frequencies * m_stride(job), *sink = zeros + channels;
     memset(zeros, 0, (size_t)channels * sizeof *zeros);
     int64_t first = task * job->block_tiles, count = nf_min(job->block_tiles, job->tiles.count - first);
-    int64_t next = first + job->block_tiles; /* of this worker, but for the end of its share */
-    tiles_ahead ahead = {first, count, next, nf_clamp(job->tiles.count - next, 0, job->block_tiles)};
+    block_ahead ahead = ask_from(job, first, count);
     transform_input(job, v, first, first, first + count, zeros);
     multiply(job, m, v, job->u, count, 0, panel_count(job), &ahead);
     transform_output(job, m, first, count, 0, job->tiles.k, sink);

@@ -135,14 +135,33 @@ static void ask(const float *memory, int64_t n) {
 
 enum { RUN = 256 }; /* floats that are asked for at a time */
 
-void nf_tiles_prefetch(const nf_winograd_tiles *tiles, const nf_squares *from, int64_t first, int64_t count,
-                       int64_t part, int64_t parts) {
-    int64_t row = from->size * from->c, runs = nf_ceil_div(row, RUN), all = count * from->size * runs;
-    for (int64_t i = all * part / parts; i < all * (part + 1) / parts; i++) {
-        nf_tile at = nf_tile_locate(tiles, first + i / runs / from->size);
-        int64_t y = at.i * from->step + i / runs % from->size, x = at.j * from->step, begin = i % runs * RUN;
-        int64_t end = nf_min(nf_min(begin + RUN, row), (from->w - x) * from->c);
+nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
+                                   int64_t share, int64_t shares) {
+    int64_t runs = nf_ceil_div(from.size * from.c, RUN), all = count * from.size * runs;
+    int64_t begin = all * share / shares, end = all * (share + 1) / shares;
+    return (nf_tiles_ahead){.from = from,
+                            .at = nf_tile_locate(tiles, first + begin / runs / from.size),
+                            .row = begin / runs % from.size,
+                            .begin = begin % runs * RUN,
+                            .runs = end - begin};
+}
+
+void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead, int64_t runs) {
+    const nf_squares *from = &ahead->from;
+    int64_t row_floats = from->size * from->c, now = nf_min(runs, ahead->runs);
+    ahead->runs -= now;
+    for (; now > 0; now--) {
+        int64_t y = ahead->at.i * from->step + ahead->row, x = ahead->at.j * from->step, begin = ahead->begin;
+        int64_t end = nf_min(nf_min(begin + RUN, row_floats), (from->w - x) * from->c);
         if (y < from->h)
-            ask(from->images + ((at.image * from->h + y) * from->w + x) * from->c + begin, end - begin);
+            ask(from->images + ((ahead->at.image * from->h + y) * from->w + x) * from->c + begin, end - begin);
+        ahead->begin += RUN;
+        if (ahead->begin < row_floats)
+            continue;
+        ahead->begin = 0;
+        if (++ahead->row < from->size)
+            continue;
+        ahead->row = 0;
+        nf_tile_advance(tiles, &ahead->at);
     }
 }

@@ -103,9 +103,20 @@ nf_squares nf_result_squares(const nf_winograd_tiles *tiles, const float *out);
 /* The pixels of a tile's square; `outside` for those that are not in the image. */
 void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile *at, const float *outside);
 
-/* Asks for the memory of the `part`-th of `parts` shares of the squares of `count` tiles, the first with index `first`,
- * to be in a cache near by when it is read or written. */
-void nf_tiles_prefetch(const nf_winograd_tiles *tiles, const nf_squares *from, int64_t first, int64_t count,
-                       int64_t part, int64_t parts);
+/* Memory that is to be in a cache near by when it is read or written: what is left of a share of the squares of
+ * some tiles. */
+typedef struct nf_tiles_ahead {
+    nf_squares from;
+    nf_tile at;         /* the square that is next, */
+    int64_t row, begin; /* the row in it, and the float in that */
+    int64_t runs;       /* pieces of rows that are left */
+} nf_tiles_ahead;
+
+/* The `share`-th of `shares` shares of the squares of `count` tiles, the first with index `first`. */
+nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
+                                   int64_t share, int64_t shares);
+
+/* Asks for up to `runs` of them. */
+void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead, int64_t runs);
 
 #endif

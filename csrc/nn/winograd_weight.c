@@ -130,13 +130,23 @@ static void multiply_part(const weight_job *job, const pass *now, int64_t matrix
                                     (size_t)nf_min(nf_tile_columns(), of.right - column), now->accumulate);
 }
 
-/* Asks for a share of the pixels of the pass that begins with tile `first`, if there is one. */
-static void ask_for_pass(const weight_job *job, int64_t first, int64_t end, int64_t share, int64_t shares) {
+/* The pixels of the pass that begins with tile `first`, if there is one: what is asked for during the products of the
+ * one before. */
+typedef struct pass_ahead {
+    nf_tiles_ahead source, result;
+} pass_ahead;
+
+static pass_ahead pass_share(const weight_job *job, int64_t first, int64_t end, int64_t share, int64_t shares) {
     const nf_winograd_tiles *tiles = &job->tiles;
-    nf_squares source = nf_source_parts(tiles, job->x), result = nf_result_squares(tiles, job->d_y);
     int64_t count = nf_clamp(end - first, 0, job->pass_tiles);
-    nf_tiles_prefetch(tiles, &source, first, count, share, shares);
-    nf_tiles_prefetch(tiles, &result, first, count, share, shares);
+    return (pass_ahead){nf_tiles_ahead_share(tiles, nf_source_parts(tiles, job->x), first, count, share, shares),
+                        nf_tiles_ahead_share(tiles, nf_result_squares(tiles, job->d_y), first, count, share, shares)};
+}
+
+/* One of `shares` of what is left. */
+static void ask_for_some(const weight_job *job, pass_ahead *ahead, int64_t shares) {
+    nf_tiles_ask(&job->tiles, &ahead->source, nf_ceil_div(ahead->source.runs, shares));
+    nf_tiles_ask(&job->tiles, &ahead->result, nf_ceil_div(ahead->result.runs, shares));
 }
 
 /* Rows [top, bottom) of one matrix of a whole d_u. */
@@ -156,8 +166,9 @@ static void segment_task(void *context, int64_t task, int worker) {
         pass now = make_pass(job, worker, first, end);
         now.accumulate = first > begin;
         transform_tiles(job, &now, 0, now.count);
-        for (int64_t matrix = 0; matrix < nf_matrix_count(&job->tiles); matrix++) {
-            ask_for_pass(job, first + job->pass_tiles, end, matrix, nf_matrix_count(&job->tiles));
+        pass_ahead ahead = pass_share(job, first + job->pass_tiles, end, 0, 1);
+        for (int64_t matrix = 0, matrices = nf_matrix_count(&job->tiles); matrix < matrices; matrix++) {
+            ask_for_some(job, &ahead, matrices - matrix);
             multiply_rows(job, &now, d_u, matrix, 0, job->tiles.c);
         }
     }
@@ -202,7 +213,8 @@ static void pass_task(void *context, int64_t task, int worker) {
     now.accumulate = job->first > 0;
     if (job->buffers > 1)
         ahead += job->pass_tiles;
-    ask_for_pass(job, ahead, job->tiles.count, task, products);
+    pass_ahead asked = pass_share(job, ahead, job->tiles.count, task, products);
+    ask_for_some(job, &asked, 1);
     int64_t top = task % parts * PRODUCT_ROWS, bottom = nf_min(top + PRODUCT_ROWS, job->tiles.c);
     multiply_rows(job, &now, job->d_u, task / parts, top, bottom);
 }
