@@ -23,6 +23,9 @@ size_t
 nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what the way back needs besides x, y */
 size_t nf_batch_norm_moments_size(const nf_batch_norm *norm); /* floats of `moments` */
 
+/* The moments of x, of nf_batch_norm_moments_size floats, that nf_batch_norm_forward begins with. */
+nf_status nf_batch_norm_moments(const nf_batch_norm *norm, float *moments, const float *x);
+
 /* moments: those of x that the layer before has taken in passing, or NULL. addend may be NULL; y may be x, or NULL:
  * then only statistics are made, and nf_batch_norm_rows makes y. */
 nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *saved, float *running_mean,

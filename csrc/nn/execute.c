@@ -102,6 +102,16 @@ static float *run_moments(const nf_plan *plan, const nf_step *step, image_run ru
     return moments ? moments + block * 2 * output->shape.c : NULL;
 }
 
+static nf_status conv_forward(const nf_conv *conv, float *y, float *moments, const float *x, const float *weight,
+                              const float *bias, float *scratch) {
+    NF_TRY(nf_conv_forward(conv, y, moments, x, weight, bias, scratch));
+    if (!moments || nf_conv_takes_moments(conv))
+        return NF_OK;
+    nf_batch_norm behind = {
+        .rows = conv->n * conv->out_h * conv->out_w, .c = conv->k, .groups = conv->groups, .workers = conv->workers};
+    return nf_batch_norm_moments(&behind, moments, y);
+}
+
 static nf_status filter_forward(const forward_call *call, const nf_step *step, float *scratch) {
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
@@ -120,7 +130,7 @@ static nf_status filter_forward(const forward_call *call, const nf_step *step, f
         if (step->kind == NF_DEPTHWISE_CONV)
             NF_TRY(nf_depthwise_forward(&part.depthwise, y, x, weight, bias, scratch));
         else
-            NF_TRY(nf_conv_forward(&part.conv, y, run_moments(plan, step, run), x, weight, bias, scratch));
+            NF_TRY(conv_forward(&part.conv, y, run_moments(plan, step, run), x, weight, bias, scratch));
     }
     return NF_OK;
 }

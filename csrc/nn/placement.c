@@ -100,6 +100,11 @@ static bool works_in_place(const nf_plan *plan, const nf_step *step) {
     return step->kind == NF_RELU && !traits_of(&plan->steps[input->producer]).reads_output;
 }
 
+/* Whether a step takes the moments of what it makes, for a batch norm behind it, while that is in a cache near by. */
+static bool takes_moments(const nf_plan *plan, const nf_step *step) {
+    return step->kind == NF_CONV && (nf_conv_takes_moments(&step->conv) || plan->tensors[step->input].block > 0);
+}
+
 /* What a step of training keeps besides tensors, and the moments that a convolution takes for the batch norm behind. */
 static void place_saved(nf_plan *plan, nf_step *step, int64_t time) {
     if (step->kind == NF_LAYER_NORM)
@@ -111,7 +116,7 @@ static void place_saved(nf_plan *plan, nf_step *step, int64_t time) {
     step->saved = new_buffer(plan, nf_batch_norm_saved_size(&step->norm) * sizeof(float), time);
     int64_t producer = plan->tensors[step->input].producer;
     nf_step *before = producer >= 0 ? &plan->steps[producer] : NULL;
-    if (before && before->kind == NF_CONV && nf_conv_takes_moments(&before->conv) && before->moments < 0) {
+    if (before && takes_moments(plan, before) && before->moments < 0) {
         before->moments = new_buffer(plan, nf_batch_norm_moments_size(&step->norm) * sizeof(float), time);
         use(plan, before->moments, before->time);
         step->moments = before->moments;
