@@ -202,7 +202,7 @@ static int64_t count_passes(const nf_plan *plan, const nf_step *step) {
  * block by block of images, which then stay in a cache near by, forwards and again for the gradient of its weights.
  * That pays where the whole is larger than caches, and a block large beside the weights, which are prepared for each.
  */
-enum { LEAST_WHOLE = 8 << 20, BLOCK_BYTES = 2 << 20, BLOCK_WEIGHTS = 16 };
+enum { LEAST_WHOLE = 8 << 20, BLOCK_BYTES = 8 << 20, BLOCK_WEIGHTS = 16 };
 
 static int64_t weight_size(const nf_step *step) {
     if (step->kind == NF_DEPTHWISE_CONV)
