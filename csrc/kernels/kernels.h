@@ -13,6 +13,13 @@
 /* Points that depthwise convolution computes at a time. */
 #define NF_DEPTHWISE_POINTS 8
 
+/* What results become: factor result + shift (+ addend, of each pixel, unless NULL), then max(., 0) if relu. */
+typedef struct nf_finish {
+    const float *factor, *shift;
+    const float *const *addend;
+    bool relu;
+} nf_finish;
+
 /* The network's layers. */
 #define NF_NETWORK_KERNELS(K)                                                                                         \
     /* elementwise.c */                                                                                               \
@@ -92,7 +99,8 @@
     K(void, max_pool, (float *y, uint8_t *index, const float *const *taps, size_t tap_count, size_t c))               \
     K(void, max_pool_backward,                                                                                        \
       (float *const *d_taps, size_t tap_count, const float *d_y, const uint8_t *index, size_t c))                     \
-    /* winograd.c: frequencies are frequency_stride apart; chunk, chunk_stride: the layout of a row of channels */    \
+    /* winograd.c: frequencies are frequency_stride apart; chunk, chunk_stride: the layout of a row of channels;      \
+     * finish: or NULL */                                                                                             \
     K(void, winograd_input,                                                                                           \
       (float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c,    \
        size_t padded))                                                                                                \
@@ -100,7 +108,8 @@
       (float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t k,    \
        size_t padded))                                                                                                \
     K(void, winograd_output,                                                                                          \
-      (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate))                     \
+      (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate,                      \
+       const nf_finish *finish))                                                                                      \
     K(void, winograd_weights, (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n))       \
     K(void, winograd_weights_gradient,                                                                                \
       (float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate))          \
@@ -112,7 +121,8 @@
       (float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t k,    \
        size_t padded))                                                                                                \
     K(void, winograd_small_output,                                                                                    \
-      (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate))                     \
+      (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate,                      \
+       const nf_finish *finish))                                                                                      \
     K(void, winograd_small_weights, (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n)) \
     K(void, winograd_small_weights_gradient,                                                                          \
       (float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate))          \
@@ -124,7 +134,8 @@
       (float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t k,    \
        size_t padded))                                                                                                \
     K(void, winograd_strided_output,                                                                                  \
-      (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate))                     \
+      (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate,                      \
+       const nf_finish *finish))                                                                                      \
     K(void, winograd_strided_weights,                                                                                 \
       (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n))                               \
     K(void, winograd_strided_weights_gradient,                                                                        \
@@ -133,7 +144,8 @@
       (float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c,    \
        size_t padded))                                                                                                \
     K(void, winograd_strided_back_output,                                                                             \
-      (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate))
+      (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate,                      \
+       const nf_finish *finish))
 
 /* optimizers.c. sgd: d = scale (gradients + weight_decay parameters); with a buffer (or NULL): buffer = momentum buffer
  * + d, d = buffer or d + momentum buffer; parameters -= lr d.

@@ -74,8 +74,11 @@ void NF_KERNEL(winograd_gradient)(float *z, size_t frequency_stride, size_t chun
 
 /* The 4 x 4 pixels (+)= A^T m A for the 36 frequencies m, each of k channels. */
 void NF_KERNEL(winograd_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
-                                bool accumulate) {
-    transform_frequencies(output_line, 6, 4, pixels, m, frequency_stride, k, accumulate);
+                                bool accumulate, const nf_finish *finish) {
+    if (finish)
+        transform_frequencies(output_line, 6, 4, pixels, m, frequency_stride, k, false, finish);
+    else
+        transform_frequencies(output_line, 6, 4, pixels, m, frequency_stride, k, accumulate, NULL);
 }
 
 /* u[frequency] = (G g G^T)[frequency]. */

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "kernels.h"
 #include "vector.h"
 
 typedef void (*nf_line)(vreal *r, const vreal *d);
@@ -15,6 +16,19 @@ enum { NF_LONGEST_LINE = 9, NF_MOST_MATRICES = 6 }; /* matrices: along one axis 
 /* y (+)= `value`, or its first `rest` lanes. */
 NF_INLINE void put(float *y, vreal value, size_t rest, bool accumulate) {
     v_store_some(y, accumulate ? v_add(v_load_some(y, rest), value) : value, rest);
+}
+
+/* The same of vector j of pixel number `pixel`, once `finish` is done to it, unless NULL. */
+NF_INLINE void put_result(float *const *pixels, size_t pixel, size_t j, vreal value, size_t rest, bool accumulate,
+                          const nf_finish *finish) {
+    if (finish) {
+        value = v_fma(v_load_some(finish->factor + j, rest), value, v_load_some(finish->shift + j, rest));
+        if (finish->addend)
+            value = v_add(value, v_load_some(finish->addend[pixel] + j, rest));
+        if (finish->relu)
+            value = v_max(value, v_zero());
+    }
+    put(pixels[pixel] + j, value, rest, accumulate);
 }
 
 /* v[frequency] of the from x from pixels, each of c channels, channels up to `padded` zero; number j of a row of
@@ -43,9 +57,10 @@ NF_INLINE void transform_pixels(nf_line line, size_t from, size_t to, float *v, 
     }
 }
 
-/* The to x to pixels, each of k channels, (+)= those of the frequencies m, whose rows are whole vectors. */
+/* The to x to pixels, each of k channels, (+)= those of the frequencies m, whose rows are whole vectors, and which
+ * `finish` is done to. */
 NF_INLINE void transform_frequencies(nf_line line, size_t from, size_t to, float *const *pixels, const float *m,
-                                     size_t frequency_stride, size_t k, bool accumulate) {
+                                     size_t frequency_stride, size_t k, bool accumulate, const nf_finish *finish) {
     for (size_t j = 0; j < k; j += NF_WIDTH) {
         vreal d[NF_LONGEST_LINE], r[NF_LONGEST_LINE], t[NF_LONGEST_LINE * NF_LONGEST_LINE]; /* t[row][column] */
         size_t rest = k - j;
@@ -62,7 +77,7 @@ NF_INLINE void transform_frequencies(nf_line line, size_t from, size_t to, float
             line(r, t + row * from);
             NF_UNROLL
             for (size_t i = 0; i < to; i++)
-                put(pixels[row * to + i] + j, r[i], rest, accumulate);
+                put_result(pixels, row * to + i, j, r[i], rest, accumulate, finish);
         }
     }
 }

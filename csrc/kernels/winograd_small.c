@@ -56,8 +56,11 @@ void NF_KERNEL(winograd_small_gradient)(float *z, size_t frequency_stride, size_
 
 /* 2 x 2 pixels of y. */
 void NF_KERNEL(winograd_small_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
-                                      bool accumulate) {
-    transform_frequencies(output_line, 4, 2, pixels, m, frequency_stride, k, accumulate);
+                                      bool accumulate, const nf_finish *finish) {
+    if (finish)
+        transform_frequencies(output_line, 4, 2, pixels, m, frequency_stride, k, false, finish);
+    else
+        transform_frequencies(output_line, 4, 2, pixels, m, frequency_stride, k, accumulate, NULL);
 }
 
 /* The 16 matrices of the taps. */

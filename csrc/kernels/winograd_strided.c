@@ -215,13 +215,13 @@ void NF_KERNEL(winograd_strided_gradient)(float *z, size_t frequency_stride, siz
 
 /* 4 x 4 pixels of y. */
 void NF_KERNEL(winograd_strided_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
-                                        bool accumulate) {
+                                        bool accumulate, const nf_finish *finish) {
     for (size_t j = 0; j < k; j += NF_WIDTH) {
         vreal y[SINGLES * SINGLES];
         sum_phases(y, m + j, frequency_stride);
         NF_UNROLL
         for (size_t i = 0; i < SINGLES * SINGLES; i++)
-            put(pixels[i] + j, y[i], k - j, accumulate);
+            put_result(pixels, i, j, y[i], k - j, accumulate, finish);
     }
 }
 
@@ -244,7 +244,7 @@ void NF_KERNEL(winograd_strided_back_input)(float *v, size_t frequency_stride, s
 
 /* ... and 8 x 8 pixels of it, each of one pair of phases. */
 void NF_KERNEL(winograd_strided_back_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
-                                             bool accumulate) {
+                                             bool accumulate, const nf_finish *finish) {
     enum { ROW = 2 * SINGLES };
     for (size_t j = 0; j < k; j += NF_WIDTH, m += NF_WIDTH) {
         size_t rest = k - j;
@@ -254,7 +254,7 @@ void NF_KERNEL(winograd_strided_back_output)(float *const *pixels, const float *
         for (size_t i = 0; i < SINGLES; i++) {
             NF_UNROLL
             for (size_t x = 0; x < SINGLES; x++)
-                put(pixels[(2 * i + 1) * ROW + 2 * x + 1] + j, y[i * SINGLES + x], rest, accumulate);
+                put_result(pixels, (2 * i + 1) * ROW + 2 * x + 1, j, y[i * SINGLES + x], rest, accumulate, finish);
         }
         NF_UNROLL
         for (size_t i = 0; i < SINGLES; i++) {
@@ -263,8 +263,8 @@ void NF_KERNEL(winograd_strided_back_output)(float *const *pixels, const float *
             NF_UNROLL
             for (size_t x = 0; x < SINGLES; x++) {
                 vreal single = v_load(m + single_single(i, x) * frequency_stride);
-                put(pixels[2 * i * ROW + 2 * x] + j, single, rest, accumulate);
-                put(pixels[2 * i * ROW + 2 * x + 1] + j, r[x], rest, accumulate);
+                put_result(pixels, 2 * i * ROW + 2 * x, j, single, rest, accumulate, finish);
+                put_result(pixels, 2 * i * ROW + 2 * x + 1, j, r[x], rest, accumulate, finish);
             }
         }
         NF_UNROLL
@@ -273,7 +273,7 @@ void NF_KERNEL(winograd_strided_back_output)(float *const *pixels, const float *
             output_line(r, d);
             NF_UNROLL
             for (size_t i = 0; i < SINGLES; i++)
-                put(pixels[(2 * i + 1) * ROW + 2 * x] + j, r[i], rest, accumulate);
+                put_result(pixels, (2 * i + 1) * ROW + 2 * x, j, r[i], rest, accumulate, finish);
         }
     }
 }

@@ -162,18 +162,22 @@ nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *save
     return y ? over_blocks(apply_task, &job) : NF_OK;
 }
 
+void nf_batch_norm_factors(float *factor, float *shift, int64_t c, float eps, const float *running_mean,
+                           const float *running_var, const float *weight, const float *bias) {
+    for (int64_t j = 0; j < c; j++) {
+        double scale = (double)weight[j] / sqrt((double)running_var[j] + (double)eps);
+        factor[j] = (float)scale;
+        shift[j] = (float)((double)bias[j] - (double)running_mean[j] * scale);
+    }
+}
+
 nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
                                  const float *running_mean, const float *running_var, const float *weight,
                                  const float *bias, float *scratch) {
-    norm_job job = {.norm = norm, .y = y, .factors = scratch, .x = x, .addend = addend};
-    for (int64_t j = 0; j < norm->c; j++) {
-        double factor = (double)weight[j] / sqrt((double)running_var[j] + (double)norm->eps);
-        double shift = (double)bias[j] - (double)running_mean[j] * factor;
-        for (int64_t group = 0; group < norm->groups; group++) {
-            job.factors[2 * group * norm->c + j] = (float)factor;
-            job.factors[(2 * group + 1) * norm->c + j] = (float)shift;
-        }
-    }
+    nf_batch_norm all = *norm;
+    all.groups = 1;
+    norm_job job = {.norm = &all, .y = y, .factors = scratch, .x = x, .addend = addend};
+    nf_batch_norm_factors(scratch, scratch + norm->c, norm->c, norm->eps, running_mean, running_var, weight, bias);
     return over_blocks(apply_task, &job);
 }
 

@@ -31,6 +31,10 @@ nf_status nf_batch_norm_moments(const nf_batch_norm *norm, float *moments, const
 nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *saved, float *running_mean,
                                 float *running_var, const float *x, const float *addend, const float *moments,
                                 const float *weight, const float *bias, float *scratch);
+
+/* y = factor x + shift is what running_mean and running_var come to, for `c` channels. */
+void nf_batch_norm_factors(float *factor, float *shift, int64_t c, float eps, const float *running_mean,
+                           const float *running_var, const float *weight, const float *bias);
 nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
                                  const float *running_mean, const float *running_var, const float *weight,
                                  const float *bias, float *scratch);

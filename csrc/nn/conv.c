@@ -75,17 +75,17 @@ static nf_status run(nf_gather *gather, const float *const *taps, int64_t stride
     return nf_gather_run(gather);
 }
 
-nf_status nf_conv_forward(const nf_conv *conv, float *y, float *moments, const float *x, const float *weight,
-                          const float *bias, float *scratch) {
+nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const float *weight, const float *bias,
+                          const nf_behind *behind, float *scratch) {
     if (conv->algorithm != NF_CONV_DIRECT)
-        return nf_winograd_forward(conv, y, x, weight, scratch);
+        return nf_winograd_forward(conv, y, x, weight, behind, scratch);
     if (nf_few_channels_forward_pays(conv))
-        return nf_few_channels_forward(conv, y, moments, x, weight, bias, scratch);
+        return nf_few_channels_forward(conv, y, x, weight, bias, behind, scratch);
     nf_gather gather = forward_gather(conv);
     gather.source = x;
     gather.out = y;
     gather.bias = bias;
-    gather.moments = moments;
+    gather.behind = *behind;
     const float *taps[NF_MAX_KERNEL * NF_MAX_KERNEL];
     for (int64_t t = 0; t < conv->kernel_h * conv->kernel_w; t++)
         taps[t] = weight + t * conv->c * conv->k;

@@ -6,6 +6,7 @@
 #define NF_NN_CONV_H
 
 #include "../core/status.h"
+#include "behind.h"
 
 enum { NF_MAX_KERNEL = 31 }; /* taps along one side */
 
@@ -27,10 +28,9 @@ bool nf_conv_takes_moments(const nf_conv *conv);
 size_t nf_conv_forward_scratch(const nf_conv *conv);
 size_t nf_conv_backward_scratch(const nf_conv *conv);
 
-/* bias may be NULL. moments, if not NULL, receives what nf_batch_norm_forward takes (nf_batch_norm_moments_size
- * floats). */
-nf_status nf_conv_forward(const nf_conv *conv, float *y, float *moments, const float *x, const float *weight,
-                          const float *bias, float *scratch);
+/* bias may be NULL. behind->moments are what nf_batch_norm_forward takes (nf_batch_norm_moments_size floats). */
+nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const float *weight, const float *bias,
+                          const nf_behind *behind, float *scratch);
 
 /* d_x (+)= the gradient of the input. */
 nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,

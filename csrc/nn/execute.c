@@ -102,14 +102,28 @@ static float *run_moments(const nf_plan *plan, const nf_step *step, image_run ru
     return moments ? moments + block * 2 * output->shape.c : NULL;
 }
 
-static nf_status conv_forward(const nf_conv *conv, float *y, float *moments, const float *x, const float *weight,
-                              const float *bias, float *scratch) {
-    NF_TRY(nf_conv_forward(conv, y, moments, x, weight, bias, scratch));
-    if (!moments || nf_conv_takes_moments(conv))
+/* What the layers behind a convolution do in its pass, to the run. */
+static nf_behind run_behind(const forward_call *call, const nf_step *step, image_run run, float *factors) {
+    const nf_plan *plan = call->plan;
+    if (step->behind < 0)
+        return (nf_behind){.moments = run_moments(plan, step, run)};
+    const nf_layer_offsets *at = &call->offsets[step->behind];
+    int64_t k = step->conv.k;
+    nf_batch_norm_factors(factors, factors + k, k, call->layers[step->behind].eps, call->statistics + at->running_mean,
+                          call->statistics + at->running_var, call->parameters + at->weight,
+                          call->parameters + at->bias);
+    return (nf_behind){
+        .factor = factors, .shift = factors + k, .addend = value(plan, step->addend), .relu = step->relu};
+}
+
+static nf_status conv_forward(const nf_conv *conv, float *y, const float *x, const float *weight, const float *bias,
+                              const nf_behind *behind, float *scratch) {
+    NF_TRY(nf_conv_forward(conv, y, x, weight, bias, behind, scratch));
+    if (!behind->moments || nf_conv_takes_moments(conv))
         return NF_OK;
-    nf_batch_norm behind = {
+    nf_batch_norm norm = {
         .rows = conv->n * conv->out_h * conv->out_w, .c = conv->k, .groups = conv->groups, .workers = conv->workers};
-    return nf_batch_norm_moments(&behind, moments, y);
+    return nf_batch_norm_moments(&norm, behind->moments, y);
 }
 
 static nf_status filter_forward(const forward_call *call, const nf_step *step, float *scratch) {
@@ -127,10 +141,12 @@ static nf_status filter_forward(const forward_call *call, const nf_step *step, f
             NF_TRY(make_block(plan, call->offsets, call->parameters, step, x,
                               value(plan, plan->steps[input->producer].input), run, false));
         float *y = value(plan, step->output) + first * image_size(plan, step->output);
-        if (step->kind == NF_DEPTHWISE_CONV)
+        if (step->kind == NF_DEPTHWISE_CONV) {
             NF_TRY(nf_depthwise_forward(&part.depthwise, y, x, weight, bias, scratch));
-        else
-            NF_TRY(conv_forward(&part.conv, y, run_moments(plan, step, run), x, weight, bias, scratch));
+            continue;
+        }
+        nf_behind behind = run_behind(call, step, run, scratch);
+        NF_TRY(conv_forward(&part.conv, y, x, weight, bias, &behind, scratch + nf_step_factors(step)));
     }
     return NF_OK;
 }

@@ -64,8 +64,9 @@ static void copy_rows(const nf_conv *conv, float *band, const float *image, int6
 
 typedef struct forward_job {
     const nf_conv *conv;
-    float *y, *moments;
+    float *y;
     const float *x;
+    nf_behind behind;
     float *bias, *bands; /* a panel's columns each; per worker */
     nf_gather gather;    /* whose packed weights, and blocks, these are */
 } forward_job;
@@ -126,16 +127,12 @@ static void forward_task(void *context, int64_t task, int worker) {
         count = nf_min(end - point, points - point % points);
         multiply_points(job, job->bands + worker * band_size(conv), point / points, point % points, count);
     }
-    if (job->moments) {
-        float *moments = job->moments + task * 2 * conv->k;
-        nf_kernel->moments(moments, moments + conv->k, job->y + first * conv->k, (size_t)(end - first),
-                           (size_t)conv->k);
-    }
+    nf_finish_rows(&job->behind, job->y, task, first, end - first, conv->k);
 }
 
-nf_status nf_few_channels_forward(const nf_conv *conv, float *y, float *moments, const float *x, const float *weight,
-                                  const float *bias, float *scratch) {
-    forward_job job = {.conv = conv, .y = y, .moments = moments, .x = x, .gather = packed_weights(conv)};
+nf_status nf_few_channels_forward(const nf_conv *conv, float *y, const float *x, const float *weight, const float *bias,
+                                  const nf_behind *behind, float *scratch) {
+    forward_job job = {.conv = conv, .y = y, .x = x, .behind = *behind, .gather = packed_weights(conv)};
     int64_t columns = nf_round_up(conv->k, tile_columns());
     job.gather.panels = scratch;
     job.bias = scratch + nf_gather_panels_size(&job.gather);

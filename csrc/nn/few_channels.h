@@ -13,8 +13,8 @@ bool nf_few_channels_backward_pays(const nf_conv *conv);
 size_t nf_few_channels_forward_scratch(const nf_conv *conv);
 size_t nf_few_channels_backward_scratch(const nf_conv *conv);
 
-nf_status nf_few_channels_forward(const nf_conv *conv, float *y, float *moments, const float *x, const float *weight,
-                                  const float *bias, float *scratch);
+nf_status nf_few_channels_forward(const nf_conv *conv, float *y, const float *x, const float *weight, const float *bias,
+                                  const nf_behind *behind, float *scratch);
 nf_status nf_few_channels_backward_parameters(const nf_conv *conv, float *d_weight, float *d_bias, const float *x,
                                               const float *d_y, bool accumulate, float *scratch);
 

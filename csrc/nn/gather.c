@@ -162,10 +162,7 @@ static void run_task(void *context, int64_t task, int worker) {
                                      (size_t)nf_min(count - r, tile_rows),
                                      (size_t)nf_min(gather->columns - column, tile_columns), accumulate);
     }
-    if (gather->moments) {
-        float *moments = gather->moments + task * 2 * gather->columns;
-        nf_kernel->moments(moments, moments + gather->columns, out[0], (size_t)count, (size_t)gather->columns);
-    }
+    nf_finish_rows(&gather->behind, gather->out, task, first, count, gather->columns);
 }
 
 nf_status nf_gather_run(const nf_gather *gather) {

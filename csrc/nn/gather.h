@@ -8,6 +8,7 @@
 #define NF_NN_GATHER_H
 
 #include "../core/status.h"
+#include "behind.h"
 
 /* Points that are handled together: small enough for the cache, and the unit of batch norm's partial sums. */
 enum { NF_ROW_BLOCK = 96 };
@@ -23,7 +24,7 @@ typedef struct nf_gather {
         step;          /* point (gy, gx) is pixel (first_h + gy step, first_w + gx step) of out */
     const float *bias; /* (columns), or NULL */
     bool accumulate;   /* add to what is in out */
-    float *moments;    /* if not NULL, each block's moments of out: [block][mean, squares][columns]; step must be 1 */
+    nf_behind behind;  /* whole blocks of out: step must be 1 if there is something */
     float *panels;     /* packed weights, nf_gather_panels_size floats */
     float *rows;       /* per worker, nf_gather_rows_size floats */
     int workers;

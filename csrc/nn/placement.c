@@ -57,7 +57,8 @@ static void use(nf_plan *plan, int64_t buffer, int64_t time) {
 static size_t whole_scratch(const nf_step *step, nf_deed deed) {
     switch (step->kind) {
     case NF_CONV:
-        return deed == NF_DEED_FORWARD ? nf_conv_forward_scratch(&step->conv) : nf_conv_backward_scratch(&step->conv);
+        return deed == NF_DEED_FORWARD ? nf_conv_forward_scratch(&step->conv) + nf_step_factors(step)
+                                       : nf_conv_backward_scratch(&step->conv);
     case NF_DEPTHWISE_CONV: return nf_depthwise_scratch(&step->depthwise);
     case NF_BATCH_NORM: return nf_batch_norm_scratch(&step->norm);
     case NF_LAYER_NORM: return nf_layer_norm_scratch(&step->layer_norm);

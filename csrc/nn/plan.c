@@ -26,17 +26,28 @@ static int64_t only_reader(const nf_plan *plan, const nf_layer *layers, int64_t 
     return -1;
 }
 
-/* Batch norm takes a residual sum and a ReLU that follow it into its own pass. Such a step runs where the last of them
- * stands, since the other operand of the sum may come later than the batch norm itself: fused[last] = batch norm's
- * layer, and fused[other members] = -1. Layers on their own have fused[i] = i. */
-static void fuse(const nf_plan *plan, const nf_layer *layers, int64_t count, int64_t *fused, int64_t *addend) {
-    for (int64_t i = 0; i < count; i++)
+/* The convolution or linear layer whose output batch norm `norm` alone reads, or -1. */
+static int64_t filter_before(const nf_plan *plan, const nf_layer *layers, int64_t count, int64_t norm) {
+    int64_t before = layers[norm].inputs[0];
+    bool filters = before >= 0 && (layers[before].kind == NF_CONV || layers[before].kind == NF_LINEAR);
+    return filters && only_reader(plan, layers, count, before + 1) == norm ? before : -1;
+}
+
+/* Batch norm takes a residual sum and a ReLU that follow it into its own pass, and in evaluation, where its statistics
+ * are known before, all of them are done by the convolution whose output it reads. Such a step runs where the last of
+ * them stands, since the other operand of the sum may come later than the batch norm itself: fused[last] = batch norm's
+ * layer, or the convolution's, and fused[other members] = -1. Layers on their own have fused[i] = i.
+ * behind[convolution] = batch norm's layer, or -1. */
+static void fuse(const nf_plan *plan, const nf_layer *layers, int64_t count, int64_t *fused, int64_t *addend,
+                 int64_t *behind) {
+    for (int64_t i = 0; i < count; i++) {
         fused[i] = i;
+        addend[i] = behind[i] = -1;
+    }
     for (int64_t i = 0; i < count; i++) {
         if (layers[i].kind != NF_BATCH_NORM)
             continue;
         int64_t last = i, next = only_reader(plan, layers, count, i + 1);
-        addend[i] = -1;
         if (next >= 0 && layers[next].kind == NF_SUM && fused[next] == next) {
             bool first = layers[next].inputs[0] == i;
             addend[i] = layers[next].inputs[first ? 1 : 0] + 1;
@@ -48,6 +59,13 @@ static void fuse(const nf_plan *plan, const nf_layer *layers, int64_t count, int
             last = next;
         fused[i] = -1;
         fused[last] = i;
+        int64_t filter = plan->training ? -1 : filter_before(plan, layers, count, i);
+        if (filter >= 0) {
+            fused[filter] = -1;
+            fused[last] = filter;
+            addend[filter] = addend[i];
+            behind[filter] = i;
+        }
     }
 }
 
@@ -56,6 +74,7 @@ static nf_step make_step(const nf_plan *plan, const nf_layer *layer, int64_t ind
                     .layer = index,
                     .input = layer->inputs[0] + 1,
                     .addend = -1,
+                    .behind = -1,
                     .saved = -1,
                     .moments = -1,
                     .sums = -1};
@@ -142,17 +161,19 @@ static nf_step make_step(const nf_plan *plan, const nf_layer *layer, int64_t ind
 }
 
 static void make_steps(nf_plan *plan, const nf_layer *layers, int64_t count, const int64_t *fused,
-                       const int64_t *addend) {
+                       const int64_t *addend, const int64_t *behind) {
     for (int64_t i = 0; i < count; i++) {
         int64_t index = fused[i];
         if (index < 0)
             continue;
         nf_step step = make_step(plan, &layers[index], index);
         step.output = i + 1;
-        if (step.kind == NF_BATCH_NORM) {
+        step.behind = behind[index];
+        step.relu = layers[i].kind == NF_RELU;
+        if (step.kind == NF_BATCH_NORM)
+            step.norm.relu = step.relu;
+        if (step.kind == NF_BATCH_NORM || step.behind >= 0)
             step.addend = addend[index];
-            step.norm.relu = layers[i].kind == NF_RELU;
-        }
         plan->tensors[step.output].producer = plan->step_count;
         plan->steps[plan->step_count++] = step;
     }
@@ -167,6 +188,10 @@ nf_step nf_step_part(const nf_step *step, int64_t images) {
         part.conv.groups = 1;
     }
     return part;
+}
+
+size_t nf_step_factors(const nf_step *step) {
+    return step->behind < 0 ? 0 : (size_t)nf_round_up(2 * step->conv.k, 16);
 }
 
 /* ---- Making a plan ---- */
@@ -196,11 +221,11 @@ static nf_status fill(nf_plan *plan, const nf_layer *layers, int64_t count, cons
                                        .again = -1};
     }
     void *memory;
-    NF_TRY(nf_alloc(&memory, 2 * (size_t)count * sizeof(int64_t)));
-    int64_t *fused = memory, *addend = fused + count;
+    NF_TRY(nf_alloc(&memory, 3 * (size_t)count * sizeof(int64_t)));
+    int64_t *fused = memory, *addend = fused + count, *behind = addend + count;
     count_consumers(plan, layers, count);
-    fuse(plan, layers, count, fused, addend);
-    make_steps(plan, layers, count, fused, addend);
+    fuse(plan, layers, count, fused, addend, behind);
+    make_steps(plan, layers, count, fused, addend, behind);
     nf_free(memory);
     return nf_plan_place(plan);
 }

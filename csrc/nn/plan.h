@@ -35,7 +35,9 @@ typedef struct nf_tensor {
 typedef struct nf_step {
     nf_layer_kind kind;
     int64_t layer;                 /* the layer whose parameters it uses */
-    int64_t input, addend, output; /* tensors; addend: of a sum, or of a batch norm fused with one; else -1 */
+    int64_t input, addend, output; /* tensors; addend: of a sum, or of what is fused with one; else -1 */
+    int64_t behind;                /* of a filter in evaluation: layer of the batch norm that it does too, or -1 */
+    bool relu;                     /* and this after all */
     int64_t saved, moments;        /* buffers, or -1: what backward needs; a convolution's moments for batch norm */
     int64_t sums;                  /* buffer, or -1: batch norm's on the way back, if made before */
     int64_t time;                  /* its action forwards */
@@ -97,6 +99,9 @@ void nf_plan_free(nf_plan *plan);
 
 /* A convolution's step, of either kind, for `images` images of one group. */
 nf_step nf_step_part(const nf_step *step, int64_t images);
+
+/* Floats that a filter's scratch memory begins with: factors and shifts of the batch norm that it does too. */
+size_t nf_step_factors(const nf_step *step);
 
 /* placement.c: the actions, the routes of the gradients and all buffers, for a plan with steps and tensors. */
 nf_status nf_plan_place(nf_plan *plan);

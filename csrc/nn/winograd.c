@@ -14,6 +14,7 @@ typedef struct correlation {
     bool transposed; /* the matrices of the weights */
     float *out;
     bool accumulate;
+    nf_behind behind;
     int workers;
     bool by_panels; /* how the work is split: see below */
     int64_t block_tiles;
@@ -176,12 +177,26 @@ static void transform_input(const correlation *job, float *v, int64_t first, int
 static void transform_output(const correlation *job, const float *m, int64_t first, int64_t count, int64_t column,
                              int64_t columns, float *sink) {
     int64_t row = m_row(job), stride = m_stride(job);
-    nf_squares result = nf_result_squares(&job->tiles, job->out + column);
+    const nf_behind *behind = &job->behind;
+    nf_squares result = nf_result_squares(&job->tiles, job->out + column), addend = result;
+    const float *added[NF_WINOGRAD_PIXELS];
+    nf_finish finish = {.relu = behind->relu};
+    if (behind->factor) {
+        finish.factor = behind->factor + column;
+        finish.shift = behind->shift + column;
+    }
+    if (behind->addend) {
+        addend.images = behind->addend + column;
+        finish.addend = added;
+    }
     nf_tile at = nf_tile_locate(&job->tiles, first);
     for (int64_t t = 0; t < count; t++, m += row, nf_tile_advance(&job->tiles, &at)) {
         const float *pixel[NF_WINOGRAD_PIXELS];
         nf_tile_pixels(pixel, &result, &at, sink);
-        job->tiles.form.output((float *const *)(uintptr_t)pixel, m, (size_t)stride, (size_t)columns, job->accumulate);
+        if (behind->addend)
+            nf_tile_pixels(added, &addend, &at, sink);
+        job->tiles.form.output((float *const *)(uintptr_t)pixel, m, (size_t)stride, (size_t)columns, job->accumulate,
+                               behind->factor ? &finish : NULL);
     }
 }
 
@@ -282,11 +297,13 @@ size_t nf_winograd_forward_scratch(const nf_conv *conv) {
     return correlation_scratch(&job);
 }
 
-nf_status nf_winograd_forward(const nf_conv *conv, float *y, const float *x, const float *weight, float *scratch) {
+nf_status nf_winograd_forward(const nf_conv *conv, float *y, const float *x, const float *weight,
+                              const nf_behind *behind, float *scratch) {
     correlation job = forward_correlation(conv);
     job.source = x;
     job.out = y;
     job.weight = weight;
+    job.behind = *behind;
     return correlate(&job, scratch);
 }
 

@@ -13,7 +13,9 @@ size_t nf_winograd_forward_scratch(const nf_conv *conv);
 size_t nf_winograd_backward_scratch(const nf_conv *conv);
 size_t nf_winograd_weight_scratch(const nf_conv *conv); /* of the gradient of the weights alone */
 
-nf_status nf_winograd_forward(const nf_conv *conv, float *y, const float *x, const float *weight, float *scratch);
+/* Does not take moments. */
+nf_status nf_winograd_forward(const nf_conv *conv, float *y, const float *x, const float *weight,
+                              const nf_behind *behind, float *scratch);
 nf_status nf_winograd_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
                                      bool accumulate, float *scratch);
 /* In winograd_weight.c. */

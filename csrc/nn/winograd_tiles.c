@@ -136,7 +136,7 @@ static void ask(const float *memory, int64_t n) {
 enum { RUN = 256 }; /* floats that are asked for at a time */
 
 nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
-                                   int64_t share, int64_t shares) {
+                                    int64_t share, int64_t shares) {
     int64_t runs = nf_ceil_div(from.size * from.c, RUN), all = count * from.size * runs;
     int64_t begin = all * share / shares, end = all * (share + 1) / shares;
     return (nf_tiles_ahead){.from = from,

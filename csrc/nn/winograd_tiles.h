@@ -17,7 +17,7 @@ enum { NF_TRANSFORM_TILES = 8 }; /* of a task that only transforms */
 typedef void (*nf_input_transform)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                    const float *const *pixels, size_t c, size_t padded);
 typedef void (*nf_output_transform)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
-                                    bool accumulate);
+                                    bool accumulate, const nf_finish *finish);
 
 /* A way of making `tile` x `tile` numbers from `patch` x `patch` by line x line products with matrices x matrices
  * matrices. Along one axis each frequency has a matrix of its own, but those from the last matrix's on share it. */
@@ -114,7 +114,7 @@ typedef struct nf_tiles_ahead {
 
 /* The `share`-th of `shares` shares of the squares of `count` tiles, the first with index `first`. */
 nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
-                                   int64_t share, int64_t shares);
+                                    int64_t share, int64_t shares);
 
 /* Asks for up to `runs` of them. */
 void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead, int64_t runs);
