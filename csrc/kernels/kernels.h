@@ -13,12 +13,12 @@
 /* Points that depthwise convolution computes at a time. */
 #define NF_DEPTHWISE_POINTS 8
 
-/* What results become: factor result + shift (+ addend, of each pixel, unless NULL), then max(., 0) if relu. */
-typedef struct nf_finish {
+/* What numbers x become: factor x + shift (+ addend, of each pixel, unless NULL), then max(., 0) if relu. */
+typedef struct nf_rescale {
     const float *factor, *shift;
     const float *const *addend;
     bool relu;
-} nf_finish;
+} nf_rescale;
 
 /* The network's layers. */
 #define NF_NETWORK_KERNELS(K)                                                                                         \
@@ -100,52 +100,52 @@ typedef struct nf_finish {
     K(void, max_pool_backward,                                                                                        \
       (float *const *d_taps, size_t tap_count, const float *d_y, const uint8_t *index, size_t c))                     \
     /* winograd.c: frequencies are frequency_stride apart; chunk, chunk_stride: the layout of a row of channels;      \
-     * finish: or NULL */                                                                                             \
+     * rescale: or NULL; of input all pixels but those that are `outside` */                                          \
     K(void, winograd_input,                                                                                           \
       (float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c,    \
-       size_t padded))                                                                                                \
+       size_t padded, const nf_rescale *rescale, const float *outside))                                               \
     K(void, winograd_gradient,                                                                                        \
       (float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t k,    \
        size_t padded))                                                                                                \
     K(void, winograd_output,                                                                                          \
       (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate,                      \
-       const nf_finish *finish))                                                                                      \
+       const nf_rescale *rescale))                                                                                    \
     K(void, winograd_weights, (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n))       \
     K(void, winograd_weights_gradient,                                                                                \
       (float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate))          \
     /* winograd_small.c: the same for tiles of 2 x 2 */                                                               \
     K(void, winograd_small_input,                                                                                     \
       (float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c,    \
-       size_t padded))                                                                                                \
+       size_t padded, const nf_rescale *rescale, const float *outside))                                               \
     K(void, winograd_small_gradient,                                                                                  \
       (float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t k,    \
        size_t padded))                                                                                                \
     K(void, winograd_small_output,                                                                                    \
       (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate,                      \
-       const nf_finish *finish))                                                                                      \
+       const nf_rescale *rescale))                                                                                    \
     K(void, winograd_small_weights, (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n)) \
     K(void, winograd_small_weights_gradient,                                                                          \
       (float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate))          \
     /* winograd_strided.c: the same for stride 2; back_: of the gradient of the input */                              \
     K(void, winograd_strided_input,                                                                                   \
       (float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c,    \
-       size_t padded))                                                                                                \
+       size_t padded, const nf_rescale *rescale, const float *outside))                                               \
     K(void, winograd_strided_gradient,                                                                                \
       (float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t k,    \
        size_t padded))                                                                                                \
     K(void, winograd_strided_output,                                                                                  \
       (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate,                      \
-       const nf_finish *finish))                                                                                      \
+       const nf_rescale *rescale))                                                                                    \
     K(void, winograd_strided_weights,                                                                                 \
       (float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n))                               \
     K(void, winograd_strided_weights_gradient,                                                                        \
       (float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n, bool accumulate))          \
     K(void, winograd_strided_back_input,                                                                              \
       (float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c,    \
-       size_t padded))                                                                                                \
+       size_t padded, const nf_rescale *rescale, const float *outside))                                               \
     K(void, winograd_strided_back_output,                                                                             \
       (float *const *pixels, const float *m, size_t frequency_stride, size_t k, bool accumulate,                      \
-       const nf_finish *finish))
+       const nf_rescale *rescale))
 
 /* optimizers.c. sgd: d = scale (gradients + weight_decay parameters); with a buffer (or NULL): buffer = momentum buffer
  * + d, d = buffer or d + momentum buffer; parameters -= lr d.

@@ -18,30 +18,49 @@ NF_INLINE void put(float *y, vreal value, size_t rest, bool accumulate) {
     v_store_some(y, accumulate ? v_add(v_load_some(y, rest), value) : value, rest);
 }
 
-/* The same of vector j of pixel number `pixel`, once `finish` is done to it, unless NULL. */
-NF_INLINE void put_result(float *const *pixels, size_t pixel, size_t j, vreal value, size_t rest, bool accumulate,
-                          const nf_finish *finish) {
-    if (finish) {
-        value = v_fma(v_load_some(finish->factor + j, rest), value, v_load_some(finish->shift + j, rest));
-        if (finish->addend)
-            value = v_add(value, v_load_some(finish->addend[pixel] + j, rest));
-        if (finish->relu)
-            value = v_max(value, v_zero());
-    }
-    put(pixels[pixel] + j, value, rest, accumulate);
+/* A vector of channels, from channel j on, or its first `rest` lanes; and what is done to it, unless NULL. */
+typedef struct lanes {
+    size_t j, rest;
+    const nf_rescale *rescale;
+    vreal factor, shift;
+} lanes;
+
+NF_INLINE lanes take_lanes(size_t j, size_t rest, const nf_rescale *rescale) {
+    lanes of = {.j = j, .rest = rest, .rescale = rescale};
+    of.factor = rescale ? v_load_some(rescale->factor + j, rest) : v_zero();
+    of.shift = rescale ? v_load_some(rescale->shift + j, rest) : v_zero();
+    return of;
+}
+
+NF_INLINE vreal rescaled(vreal value, const lanes *of, size_t pixel) {
+    value = v_fma(of->factor, value, of->shift);
+    if (of->rescale->addend)
+        value = v_add(value, v_load_some(of->rescale->addend[pixel] + of->j, of->rest));
+    return of->rescale->relu ? v_max(value, v_zero()) : value;
+}
+
+/* Pixels outside the image stay what they are. */
+NF_INLINE vreal load_pixel(const float *const *pixels, size_t pixel, const lanes *of, const float *outside) {
+    vreal value = v_load_some(pixels[pixel] + of->j, of->rest);
+    return of->rescale && pixels[pixel] != outside ? rescaled(value, of, pixel) : value;
+}
+
+NF_INLINE void put_pixel(float *const *pixels, size_t pixel, vreal value, const lanes *of, bool accumulate) {
+    put(pixels[pixel] + of->j, of->rescale ? rescaled(value, of, pixel) : value, of->rest, accumulate);
 }
 
 /* v[frequency] of the from x from pixels, each of c channels, channels up to `padded` zero; number j of a row of
  * channels goes to chunks of `chunk` numbers, `chunk_stride` apart. */
 NF_INLINE void transform_pixels(nf_line line, size_t from, size_t to, float *v, size_t frequency_stride, size_t chunk,
-                                size_t chunk_stride, const float *const *pixels, size_t c, size_t padded) {
+                                size_t chunk_stride, const float *const *pixels, size_t c, size_t padded,
+                                const nf_rescale *rescale, const float *outside) {
     for (size_t j = 0; j < padded; j += NF_WIDTH) {
         vreal d[NF_LONGEST_LINE], r[NF_LONGEST_LINE], t[NF_LONGEST_LINE * NF_LONGEST_LINE]; /* t[column][row] */
-        size_t rest = j < c ? c - j : 0;
+        lanes of = take_lanes(j < c ? j : 0, j < c ? c - j : 0, rescale);
         for (size_t row = 0; row < from; row++) {
             NF_UNROLL
             for (size_t i = 0; i < from; i++)
-                d[i] = v_load_some(pixels[row * from + i] + (rest ? j : 0), rest);
+                d[i] = load_pixel(pixels, row * from + i, &of, outside);
             line(r, d);
             NF_UNROLL
             for (size_t i = 0; i < to; i++)
@@ -58,12 +77,12 @@ NF_INLINE void transform_pixels(nf_line line, size_t from, size_t to, float *v, 
 }
 
 /* The to x to pixels, each of k channels, (+)= those of the frequencies m, whose rows are whole vectors, and which
- * `finish` is done to. */
+ * `rescale` is done to. */
 NF_INLINE void transform_frequencies(nf_line line, size_t from, size_t to, float *const *pixels, const float *m,
-                                     size_t frequency_stride, size_t k, bool accumulate, const nf_finish *finish) {
+                                     size_t frequency_stride, size_t k, bool accumulate, const nf_rescale *rescale) {
     for (size_t j = 0; j < k; j += NF_WIDTH) {
         vreal d[NF_LONGEST_LINE], r[NF_LONGEST_LINE], t[NF_LONGEST_LINE * NF_LONGEST_LINE]; /* t[row][column] */
-        size_t rest = k - j;
+        lanes of = take_lanes(j, k - j, rescale);
         for (size_t column = 0; column < from; column++) {
             NF_UNROLL
             for (size_t i = 0; i < from; i++)
@@ -77,7 +96,7 @@ NF_INLINE void transform_frequencies(nf_line line, size_t from, size_t to, float
             line(r, t + row * from);
             NF_UNROLL
             for (size_t i = 0; i < to; i++)
-                put_result(pixels, row * to + i, j, r[i], rest, accumulate, finish);
+                put_pixel(pixels, row * to + i, r[i], &of, accumulate);
         }
     }
 }

@@ -44,21 +44,26 @@ NF_INLINE void weight_gradient_line(vreal *g, const vreal *u) {
 
 /* v of 4 x 4 pixels of x. */
 void NF_KERNEL(winograd_small_input)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
-                                     const float *const *pixels, size_t c, size_t padded) {
-    transform_pixels(input_line, 4, 4, v, frequency_stride, chunk, chunk_stride, pixels, c, padded);
+                                     const float *const *pixels, size_t c, size_t padded, const nf_rescale *rescale,
+                                     const float *outside) {
+    if (rescale)
+        transform_pixels(input_line, 4, 4, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale,
+                         outside);
+    else
+        transform_pixels(input_line, 4, 4, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, NULL, outside);
 }
 
 /* z of 2 x 2 pixels of d_y. */
 void NF_KERNEL(winograd_small_gradient)(float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                         const float *const *pixels, size_t k, size_t padded) {
-    transform_pixels(gradient_line, 2, 4, z, frequency_stride, chunk, chunk_stride, pixels, k, padded);
+    transform_pixels(gradient_line, 2, 4, z, frequency_stride, chunk, chunk_stride, pixels, k, padded, NULL, NULL);
 }
 
 /* 2 x 2 pixels of y. */
 void NF_KERNEL(winograd_small_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
-                                      bool accumulate, const nf_finish *finish) {
-    if (finish)
-        transform_frequencies(output_line, 4, 2, pixels, m, frequency_stride, k, false, finish);
+                                      bool accumulate, const nf_rescale *rescale) {
+    if (rescale)
+        transform_frequencies(output_line, 4, 2, pixels, m, frequency_stride, k, false, rescale);
     else
         transform_frequencies(output_line, 4, 2, pixels, m, frequency_stride, k, accumulate, NULL);
 }

@@ -71,12 +71,14 @@ NF_INLINE size_t place(size_t step, bool single, size_t i) {
 
 typedef struct vector_of_pixels {
     const float *const *pixels;
-    size_t row, step, offset, count; /* pixels of a row; the channels */
+    size_t row, step; /* pixels of a row */
+    lanes of;
+    const float *outside;
 } vector_of_pixels;
 
-NF_INLINE vreal load_pixel(vector_of_pixels from, bool single_row, bool single_column, size_t i, size_t j) {
+NF_INLINE vreal load_phase(vector_of_pixels from, bool single_row, bool single_column, size_t i, size_t j) {
     size_t pixel = place(from.step, single_row, i) * from.row + place(from.step, single_column, j);
-    return v_load_some(from.pixels[pixel] + from.offset, from.count);
+    return load_pixel(from.pixels, pixel, &from.of, from.outside);
 }
 
 /* One vector of channels; `line` makes PAIRS of `length` numbers. */
@@ -86,7 +88,7 @@ NF_INLINE void transform_vector(nf_line line, size_t length, float *v, size_t st
     for (size_t i = 0; i < length; i++) {
         NF_UNROLL
         for (size_t j = 0; j < length; j++)
-            d[j] = load_pixel(from, false, false, i, j);
+            d[j] = load_phase(from, false, false, i, j);
         line(r, d);
         NF_UNROLL
         for (size_t q = 0; q < PAIRS; q++)
@@ -103,20 +105,20 @@ NF_INLINE void transform_vector(nf_line line, size_t length, float *v, size_t st
     for (size_t i = 0; i < SINGLES; i++) {
         NF_UNROLL
         for (size_t j = 0; j < length; j++)
-            d[j] = load_pixel(from, true, false, i, j);
+            d[j] = load_phase(from, true, false, i, j);
         line(r, d);
         NF_UNROLL
         for (size_t q = 0; q < PAIRS; q++)
             v_store(v + single_pair(i, q) * stride, r[q]);
         NF_UNROLL
         for (size_t j = 0; j < SINGLES; j++)
-            v_store(v + single_single(i, j) * stride, load_pixel(from, true, true, i, j));
+            v_store(v + single_single(i, j) * stride, load_phase(from, true, true, i, j));
     }
     NF_UNROLL
     for (size_t j = 0; j < SINGLES; j++) {
         NF_UNROLL
         for (size_t i = 0; i < length; i++)
-            d[i] = load_pixel(from, false, true, i, j);
+            d[i] = load_phase(from, false, true, i, j);
         line(r, d);
         NF_UNROLL
         for (size_t p = 0; p < PAIRS; p++)
@@ -126,15 +128,17 @@ NF_INLINE void transform_vector(nf_line line, size_t length, float *v, size_t st
 
 /* Arguments as of transform_pixels; `row` pixels in a row. */
 NF_INLINE void transform_phases(nf_line line, size_t length, size_t row, size_t step, float *v, size_t stride,
-                                size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c,
-                                size_t padded) {
+                                size_t chunk, size_t chunk_stride, const float *const *pixels, size_t c, size_t padded,
+                                const nf_rescale *rescale, const float *outside) {
     for (size_t j = 0; j < padded; j += NF_WIDTH) {
         float *out = v + j / chunk * chunk_stride + j % chunk;
-        size_t rest = j < c ? c - j : 0;
-        if (rest >= NF_WIDTH)
-            transform_vector(line, length, out, stride, (vector_of_pixels){pixels, row, step, j, NF_WIDTH});
+        if (j + NF_WIDTH <= c)
+            transform_vector(line, length, out, stride,
+                             (vector_of_pixels){pixels, row, step, take_lanes(j, NF_WIDTH, rescale), outside});
         else
-            transform_vector(line, length, out, stride, (vector_of_pixels){pixels, row, step, rest ? j : 0, rest});
+            transform_vector(
+                line, length, out, stride,
+                (vector_of_pixels){pixels, row, step, take_lanes(j < c ? j : 0, j < c ? c - j : 0, rescale), outside});
     }
 }
 
@@ -203,25 +207,32 @@ NF_INLINE void strided_weight_gradient_line(vreal *g, const vreal *u) {
 
 /* v of 9 x 9 pixels of x. */
 void NF_KERNEL(winograd_strided_input)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
-                                       const float *const *pixels, size_t c, size_t padded) {
-    transform_phases(input_line, 5, 9, 2, v, frequency_stride, chunk, chunk_stride, pixels, c, padded);
+                                       const float *const *pixels, size_t c, size_t padded, const nf_rescale *rescale,
+                                       const float *outside) {
+    if (rescale)
+        transform_phases(input_line, 5, 9, 2, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale,
+                         outside);
+    else
+        transform_phases(input_line, 5, 9, 2, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, NULL,
+                         outside);
 }
 
 /* z of 4 x 4 pixels of d_y, for the gradient of the weights. */
 void NF_KERNEL(winograd_strided_gradient)(float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                           const float *const *pixels, size_t k, size_t padded) {
-    transform_phases(gradient_line, 4, 4, 1, z, frequency_stride, chunk, chunk_stride, pixels, k, padded);
+    transform_phases(gradient_line, 4, 4, 1, z, frequency_stride, chunk, chunk_stride, pixels, k, padded, NULL, NULL);
 }
 
 /* 4 x 4 pixels of y. */
 void NF_KERNEL(winograd_strided_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
-                                        bool accumulate, const nf_finish *finish) {
+                                        bool accumulate, const nf_rescale *rescale) {
     for (size_t j = 0; j < k; j += NF_WIDTH) {
         vreal y[SINGLES * SINGLES];
+        lanes of = take_lanes(j, k - j, rescale);
         sum_phases(y, m + j, frequency_stride);
         NF_UNROLL
         for (size_t i = 0; i < SINGLES * SINGLES; i++)
-            put_result(pixels, i, j, y[i], k - j, accumulate, finish);
+            put_pixel(pixels, i, y[i], &of, accumulate);
     }
 }
 
@@ -238,23 +249,29 @@ void NF_KERNEL(winograd_strided_weights_gradient)(float *d_g, size_t tap_stride,
 
 /* Frequencies of 5 x 5 pixels of d_y, for the gradient of the input, ... */
 void NF_KERNEL(winograd_strided_back_input)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
-                                            const float *const *pixels, size_t c, size_t padded) {
-    transform_phases(input_line, 5, 5, 1, v, frequency_stride, chunk, chunk_stride, pixels, c, padded);
+                                            const float *const *pixels, size_t c, size_t padded,
+                                            const nf_rescale *rescale, const float *outside) {
+    if (rescale)
+        transform_phases(input_line, 5, 5, 1, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale,
+                         outside);
+    else
+        transform_phases(input_line, 5, 5, 1, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, NULL,
+                         outside);
 }
 
 /* ... and 8 x 8 pixels of it, each of one pair of phases. */
 void NF_KERNEL(winograd_strided_back_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
-                                             bool accumulate, const nf_finish *finish) {
+                                             bool accumulate, const nf_rescale *rescale) {
     enum { ROW = 2 * SINGLES };
     for (size_t j = 0; j < k; j += NF_WIDTH, m += NF_WIDTH) {
-        size_t rest = k - j;
+        lanes of = take_lanes(j, k - j, rescale);
         vreal y[SINGLES * SINGLES], d[PAIRS], r[SINGLES];
         output_pairs(y, m, frequency_stride);
         NF_UNROLL
         for (size_t i = 0; i < SINGLES; i++) {
             NF_UNROLL
             for (size_t x = 0; x < SINGLES; x++)
-                put_result(pixels, (2 * i + 1) * ROW + 2 * x + 1, j, y[i * SINGLES + x], rest, accumulate, finish);
+                put_pixel(pixels, (2 * i + 1) * ROW + 2 * x + 1, y[i * SINGLES + x], &of, accumulate);
         }
         NF_UNROLL
         for (size_t i = 0; i < SINGLES; i++) {
@@ -263,8 +280,8 @@ void NF_KERNEL(winograd_strided_back_output)(float *const *pixels, const float *
             NF_UNROLL
             for (size_t x = 0; x < SINGLES; x++) {
                 vreal single = v_load(m + single_single(i, x) * frequency_stride);
-                put_result(pixels, 2 * i * ROW + 2 * x, j, single, rest, accumulate, finish);
-                put_result(pixels, 2 * i * ROW + 2 * x + 1, j, r[x], rest, accumulate, finish);
+                put_pixel(pixels, 2 * i * ROW + 2 * x, single, &of, accumulate);
+                put_pixel(pixels, 2 * i * ROW + 2 * x + 1, r[x], &of, accumulate);
             }
         }
         NF_UNROLL
@@ -273,7 +290,7 @@ void NF_KERNEL(winograd_strided_back_output)(float *const *pixels, const float *
             output_line(r, d);
             NF_UNROLL
             for (size_t i = 0; i < SINGLES; i++)
-                put_result(pixels, (2 * i + 1) * ROW + 2 * x, j, r[i], rest, accumulate, finish);
+                put_pixel(pixels, (2 * i + 1) * ROW + 2 * x, r[i], &of, accumulate);
         }
     }
 }

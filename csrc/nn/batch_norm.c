@@ -36,6 +36,10 @@ size_t nf_batch_norm_saved_size(const nf_batch_norm *norm) {
     return 2 * factors_size(norm);
 }
 
+const float *nf_batch_norm_saved_factors(const nf_batch_norm *norm, const float *saved) {
+    return saved + factors_size(norm);
+}
+
 /* Scratch: partial sums of each block, then three factors for each group and channel. */
 size_t nf_batch_norm_scratch(const nf_batch_norm *norm) {
     return nf_batch_norm_moments_size(norm) + (size_t)(3 * norm->groups * norm->c);
@@ -93,11 +97,6 @@ static void moments_task(void *context, int64_t task, int worker) {
     for_blocks(context, task, block_moments);
 }
 
-nf_status nf_batch_norm_moments(const nf_batch_norm *norm, float *moments, const float *x) {
-    norm_job job = {.norm = norm, .partial = moments, .x = x};
-    return over_blocks(moments_task, &job);
-}
-
 /* Merges the blocks' moments of some channels (Chan, Golub and LeVeque), and from them makes factor and shift. */
 static void statistics_task(void *context, int64_t task, int worker) {
     (void)worker;
@@ -148,6 +147,7 @@ nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *save
                     .saved = saved,
                     .running_mean = running_mean,
                     .running_var = running_var,
+                    .partial = scratch,
                     .factors = saved + factors_size(norm),
                     .x = x,
                     .addend = addend,
@@ -155,8 +155,8 @@ nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *save
                     .weight = weight,
                     .bias = bias};
     if (!moments) {
-        NF_TRY(nf_batch_norm_moments(norm, scratch, x));
-        job.moments = scratch;
+        NF_TRY(over_blocks(moments_task, &job));
+        job.moments = job.partial;
     }
     NF_TRY(over_channels(statistics_task, &job));
     return y ? over_blocks(apply_task, &job) : NF_OK;

@@ -23,9 +23,6 @@ size_t
 nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what the way back needs besides x, y */
 size_t nf_batch_norm_moments_size(const nf_batch_norm *norm); /* floats of `moments` */
 
-/* The moments of x, of nf_batch_norm_moments_size floats, that nf_batch_norm_forward begins with. */
-nf_status nf_batch_norm_moments(const nf_batch_norm *norm, float *moments, const float *x);
-
 /* moments: those of x that the layer before has taken in passing, or NULL. addend may be NULL; y may be x, or NULL:
  * then only statistics are made, and nf_batch_norm_rows makes y. */
 nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *saved, float *running_mean,
@@ -38,6 +35,9 @@ void nf_batch_norm_factors(float *factor, float *shift, int64_t c, float eps, co
 nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
                                  const float *running_mean, const float *running_var, const float *weight,
                                  const float *bias, float *scratch);
+
+/* Of what forward saved, factor (c) and shift (c) of y = factor x + shift, for group after group. */
+const float *nf_batch_norm_saved_factors(const nf_batch_norm *norm, const float *saved);
 
 /* y as forward made it, from what it saved. */
 nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *x, const float *addend,

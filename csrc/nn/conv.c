@@ -35,6 +35,10 @@ bool nf_conv_takes_moments(const nf_conv *conv) {
     return conv->algorithm == NF_CONV_DIRECT;
 }
 
+bool nf_conv_takes_before(const nf_conv *conv) {
+    return conv->algorithm != NF_CONV_DIRECT;
+}
+
 /* ---- Forward ---- */
 
 static nf_gather forward_gather(const nf_conv *conv) {
@@ -75,10 +79,10 @@ static nf_status run(nf_gather *gather, const float *const *taps, int64_t stride
     return nf_gather_run(gather);
 }
 
-nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const float *weight, const float *bias,
-                          const nf_behind *behind, float *scratch) {
+nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const nf_before *before, const float *weight,
+                          const float *bias, const nf_behind *behind, float *scratch) {
     if (conv->algorithm != NF_CONV_DIRECT)
-        return nf_winograd_forward(conv, y, x, weight, behind, scratch);
+        return nf_winograd_forward(conv, y, x, before, weight, behind, scratch);
     if (nf_few_channels_forward_pays(conv))
         return nf_few_channels_forward(conv, y, x, weight, bias, behind, scratch);
     nf_gather gather = forward_gather(conv);
@@ -328,9 +332,9 @@ static void reduce_task(void *context, int64_t task, int worker) {
 }
 
 nf_status nf_conv_backward_parameters(const nf_conv *conv, float *d_weight, float *d_bias, const float *x,
-                                      const float *d_y, bool accumulate, float *scratch) {
+                                      const nf_before *before, const float *d_y, bool accumulate, float *scratch) {
     if (conv->algorithm != NF_CONV_DIRECT)
-        return nf_winograd_backward_weight(conv, d_weight, x, d_y, accumulate, scratch);
+        return nf_winograd_backward_weight(conv, d_weight, x, before, d_y, accumulate, scratch);
     if (nf_few_channels_backward_pays(conv))
         return nf_few_channels_backward_parameters(conv, d_weight, d_bias, x, d_y, accumulate, scratch);
     weight_job job = {.conv = conv,

@@ -6,7 +6,7 @@
 #define NF_NN_CONV_H
 
 #include "../core/status.h"
-#include "behind.h"
+#include "around.h"
 
 enum { NF_MAX_KERNEL = 31 }; /* taps along one side */
 
@@ -21,16 +21,18 @@ typedef struct nf_conv {
 /* What `wanted` comes to for this convolution. */
 nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorithm wanted);
 
-/* Whether nf_conv_forward takes batch norm's moments in passing. */
+/* Whether nf_conv_forward takes batch norm's moments in passing; and whether forward and backward_parameters do what
+ * the layers before do. */
 bool nf_conv_takes_moments(const nf_conv *conv);
+bool nf_conv_takes_before(const nf_conv *conv);
 
 /* Floats of scratch memory that each direction needs. */
 size_t nf_conv_forward_scratch(const nf_conv *conv);
 size_t nf_conv_backward_scratch(const nf_conv *conv);
 
 /* bias may be NULL. behind->moments are what nf_batch_norm_forward takes (nf_batch_norm_moments_size floats). */
-nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const float *weight, const float *bias,
-                          const nf_behind *behind, float *scratch);
+nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const nf_before *before, const float *weight,
+                          const float *bias, const nf_behind *behind, float *scratch);
 
 /* d_x (+)= the gradient of the input. */
 nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
@@ -38,6 +40,6 @@ nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d
 
 /* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. */
 nf_status nf_conv_backward_parameters(const nf_conv *conv, float *d_weight, float *d_bias, const float *x,
-                                      const float *d_y, bool accumulate, float *scratch);
+                                      const nf_before *before, const float *d_y, bool accumulate, float *scratch);
 
 #endif

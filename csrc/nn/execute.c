@@ -61,12 +61,37 @@ static nf_status make_images(const nf_plan *plan, const nf_layer_offsets *offset
     }
 }
 
-/* Makes a block of the step's input; `origin` is the whole that it is made from. */
-static nf_status make_block(const nf_plan *plan, const nf_layer_offsets *offsets, const float *parameters,
-                            const nf_step *step, float *block, const float *origin, image_run run, bool again) {
-    const nf_step *maker = &plan->steps[plan->tensors[step->input].producer];
-    return make_images(plan, offsets, parameters, maker, block, origin + run.first * image_size(plan, maker->input),
-                       run, again);
+/* What a filter reads for a run. */
+typedef struct run_input {
+    const float *x;
+    nf_before before; /* and is to do to it */
+} run_input;
+
+/* The run of the step's input `x`; or the step's block of it, `x`, which is made now from the run of `origin`; or that
+ * run of `origin`, which the step itself makes it from. */
+static nf_status prepare_input(const nf_plan *plan, const nf_layer_offsets *offsets, const float *parameters,
+                               const nf_step *step, float *x, const float *origin, image_run run, bool again,
+                               run_input *input) {
+    const nf_tensor *tensor = &plan->tensors[step->input];
+    *input = (run_input){.x = x};
+    if (!nf_never_whole(tensor))
+        return NF_OK;
+    const nf_step *maker = &plan->steps[tensor->producer];
+    const float *source = origin + run.first * image_size(plan, maker->input);
+    if (!tensor->on_load)
+        return make_images(plan, offsets, parameters, maker, x, source, run, again);
+    int64_t group = run.first / (tensor->shape.n / plan->groups);
+    input->x = source;
+    input->before =
+        (nf_before){nf_batch_norm_saved_factors(&maker->norm, buffer(plan, maker->saved)) + 2 * group * maker->norm.c,
+                    maker->norm.relu};
+    return NF_OK;
+}
+
+/* What that is made from; NULL: it is whole. */
+static int64_t origin_of(const nf_plan *plan, const nf_step *step) {
+    const nf_tensor *tensor = &plan->tensors[step->input];
+    return nf_never_whole(tensor) ? plan->steps[tensor->producer].input : -1;
 }
 
 /* ---- Forward ---- */
@@ -84,7 +109,7 @@ static nf_status batch_norm_forward(const forward_call *call, const nf_step *ste
     const nf_layer_offsets *at = &call->offsets[step->layer];
     const float *weight = call->parameters + at->weight, *bias = call->parameters + at->bias;
     const float *x = value(plan, step->input), *addend = value(plan, step->addend);
-    float *y = plan->tensors[step->output].block > 0 ? NULL : value(plan, step->output);
+    float *y = nf_never_whole(&plan->tensors[step->output]) ? NULL : value(plan, step->output);
     float *mean = call->statistics + at->running_mean, *variance = call->statistics + at->running_var;
     if (!plan->training)
         return nf_batch_norm_evaluate(&step->norm, y, x, addend, mean, variance, weight, bias, scratch);
@@ -116,37 +141,27 @@ static nf_behind run_behind(const forward_call *call, const nf_step *step, image
         .factor = factors, .shift = factors + k, .addend = value(plan, step->addend), .relu = step->relu};
 }
 
-static nf_status conv_forward(const nf_conv *conv, float *y, const float *x, const float *weight, const float *bias,
-                              const nf_behind *behind, float *scratch) {
-    NF_TRY(nf_conv_forward(conv, y, x, weight, bias, behind, scratch));
-    if (!behind->moments || nf_conv_takes_moments(conv))
-        return NF_OK;
-    nf_batch_norm norm = {
-        .rows = conv->n * conv->out_h * conv->out_w, .c = conv->k, .groups = conv->groups, .workers = conv->workers};
-    return nf_batch_norm_moments(&norm, behind->moments, y);
-}
-
 static nf_status filter_forward(const forward_call *call, const nf_step *step, float *scratch) {
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
     const nf_tensor *input = &plan->tensors[step->input];
     const float *weight = call->parameters + at->weight;
     const float *bias = call->layers[step->layer].bias ? call->parameters + at->bias : NULL;
-    float *x = value(plan, step->input);
     image_run run;
     for (int64_t first = 0; first < input->shape.n; first += run.count) {
         run = run_from(plan, step, first);
         nf_step part = part_of(plan, step, run);
-        if (input->block > 0)
-            NF_TRY(make_block(plan, call->offsets, call->parameters, step, x,
-                              value(plan, plan->steps[input->producer].input), run, false));
+        run_input from;
+        NF_TRY(prepare_input(plan, call->offsets, call->parameters, step, value(plan, step->input),
+                             value(plan, origin_of(plan, step)), run, false, &from));
         float *y = value(plan, step->output) + first * image_size(plan, step->output);
         if (step->kind == NF_DEPTHWISE_CONV) {
-            NF_TRY(nf_depthwise_forward(&part.depthwise, y, x, weight, bias, scratch));
+            NF_TRY(nf_depthwise_forward(&part.depthwise, y, from.x, weight, bias, scratch));
             continue;
         }
         nf_behind behind = run_behind(call, step, run, scratch);
-        NF_TRY(conv_forward(&part.conv, y, x, weight, bias, &behind, scratch + nf_step_factors(step)));
+        NF_TRY(nf_conv_forward(&part.conv, y, from.x, &from.before, weight, bias, &behind,
+                               scratch + nf_step_factors(step)));
     }
     return NF_OK;
 }
@@ -179,7 +194,7 @@ static nf_status store(const nf_plan *plan, int64_t tensor) {
     const nf_tensor *done = &plan->tensors[tensor];
     uint16_t *stored = (uint16_t *)buffer(plan, done->stored);
     const nf_step *reader = &plan->steps[done->last_reader];
-    if (plan->tensors[reader->input].block > 0)
+    if (nf_never_whole(&plan->tensors[reader->input]))
         reader = &plan->steps[plan->tensors[reader->input].producer];
     if (reader->kind == NF_BATCH_NORM && reader->norm.relu && reader->addend < 0)
         return nf_batch_norm_store(&reader->norm, stored, value(plan, tensor), buffer(plan, reader->saved));
@@ -238,21 +253,23 @@ static nf_status weights_backward(const backward_call *call, const nf_step *step
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
     const nf_tensor *input = &plan->tensors[step->input];
-    float *x = kept(plan, step->input), *d_weight = call->gradients + at->weight;
+    float *d_weight = call->gradients + at->weight;
     float *d_bias = call->layers[step->layer].bias ? call->gradients + at->bias : NULL;
     image_run run;
     for (int64_t first = 0; first < input->shape.n; first += run.count) {
         run = run_from(plan, step, first);
         nf_step part = part_of(plan, step, run);
-        if (input->block > 0)
-            NF_TRY(make_block(plan, call->offsets, call->parameters, step, x,
-                              kept(plan, plan->steps[input->producer].input), run, true));
+        run_input from;
+        NF_TRY(prepare_input(plan, call->offsets, call->parameters, step, kept(plan, step->input),
+                             kept(plan, origin_of(plan, step)), run, true, &from));
         const float *d_y = gradient(call, step->output) + first * image_size(plan, step->output);
         bool accumulate = call->accumulate || first > 0;
         if (step->kind == NF_DEPTHWISE_CONV)
-            NF_TRY(nf_depthwise_backward_parameters(&part.depthwise, d_weight, d_bias, x, d_y, accumulate, scratch));
+            NF_TRY(
+                nf_depthwise_backward_parameters(&part.depthwise, d_weight, d_bias, from.x, d_y, accumulate, scratch));
         else
-            NF_TRY(nf_conv_backward_parameters(&part.conv, d_weight, d_bias, x, d_y, accumulate, scratch));
+            NF_TRY(nf_conv_backward_parameters(&part.conv, d_weight, d_bias, from.x, &from.before, d_y, accumulate,
+                                               scratch));
     }
     return NF_OK;
 }

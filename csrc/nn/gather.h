@@ -8,7 +8,7 @@
 #define NF_NN_GATHER_H
 
 #include "../core/status.h"
-#include "behind.h"
+#include "around.h"
 
 /* Points that are handled together: small enough for the cache, and the unit of batch norm's partial sums. */
 enum { NF_ROW_BLOCK = 96 };

@@ -101,11 +101,6 @@ static bool works_in_place(const nf_plan *plan, const nf_step *step) {
     return step->kind == NF_RELU && !traits_of(&plan->steps[input->producer]).reads_output;
 }
 
-/* Whether a step takes the moments of what it makes, for a batch norm behind it, while that is in a cache near by. */
-static bool takes_moments(const nf_plan *plan, const nf_step *step) {
-    return step->kind == NF_CONV && (nf_conv_takes_moments(&step->conv) || plan->tensors[step->input].block > 0);
-}
-
 /* What a step of training keeps besides tensors, and the moments that a convolution takes for the batch norm behind. */
 static void place_saved(nf_plan *plan, nf_step *step, int64_t time) {
     if (step->kind == NF_LAYER_NORM)
@@ -117,7 +112,7 @@ static void place_saved(nf_plan *plan, nf_step *step, int64_t time) {
     step->saved = new_buffer(plan, nf_batch_norm_saved_size(&step->norm) * sizeof(float), time);
     int64_t producer = plan->tensors[step->input].producer;
     nf_step *before = producer >= 0 ? &plan->steps[producer] : NULL;
-    if (before && takes_moments(plan, before) && before->moments < 0) {
+    if (before && before->kind == NF_CONV && nf_conv_takes_moments(&before->conv) && before->moments < 0) {
         before->moments = new_buffer(plan, nf_batch_norm_moments_size(&step->norm) * sizeof(float), time);
         use(plan, before->moments, before->time);
         step->moments = before->moments;
@@ -136,21 +131,22 @@ static void store(nf_plan *plan, int64_t tensor, int64_t s) {
     done->stored = new_buffer(plan, (size_t)done->size * sizeof(uint16_t), time);
 }
 
-/* Memory for a block of a tensor that is never whole, while its reader works on it. */
+/* Memory for a block of a tensor that is never whole, while its reader works on it; -1 if that makes it on loading. */
 static int64_t place_block(nf_plan *plan, const nf_tensor *tensor, int64_t time) {
     const nf_step *maker = &plan->steps[tensor->producer];
     if (maker->saved >= 0)
         use(plan, maker->saved, time);
-    return new_floats(plan, tensor->size / tensor->shape.n * tensor->block, time);
+    return tensor->on_load ? -1 : new_floats(plan, tensor->size / tensor->shape.n * tensor->block, time);
 }
 
 static void place_operands(nf_plan *plan, const nf_step *step, int64_t time) {
     nf_tensor *input = &plan->tensors[step->input];
-    if (input->block > 0) {
+    if (nf_never_whole(input)) {
         input->buffer = place_block(plan, input, time);
         use(plan, plan->tensors[plan->steps[input->producer].input].buffer, time);
     }
-    use(plan, input->buffer, time);
+    if (input->buffer >= 0)
+        use(plan, input->buffer, time);
     if (step->addend >= 0)
         use(plan, plan->tensors[step->addend].buffer, time);
 }
@@ -162,14 +158,14 @@ static void place_forward(nf_plan *plan) {
         int64_t time = step->time = new_action(plan, NF_DEED_FORWARD, s);
         nf_tensor *input = &plan->tensors[step->input], *output = &plan->tensors[step->output];
         place_operands(plan, step, time);
-        if (output->block == 0) {
+        if (!nf_never_whole(output)) {
             output->buffer = works_in_place(plan, step) ? input->buffer : new_floats(plan, output->size, time);
             use(plan, output->buffer, time);
         }
         if (plan->training)
             place_saved(plan, step, time);
         if (plan->training && plan->activations == NF_ACTIVATIONS_BFLOAT16) {
-            store(plan, input->block > 0 ? plan->steps[input->producer].input : step->input, s);
+            store(plan, nf_never_whole(input) ? plan->steps[input->producer].input : step->input, s);
             store(plan, step->addend, s);
         }
     }
@@ -199,10 +195,10 @@ static int64_t count_passes(const nf_plan *plan, const nf_step *step) {
     return passes <= (rounds ? 1 : MAX_PASSES) ? passes : 0;
 }
 
-/* The output of a cheap step that a convolution alone reads need not exist as a whole: the convolution has it made
- * block by block of images, which then stay in a cache near by, forwards and again for the gradient of its weights.
- * That pays where the whole is larger than caches, and a block large beside the weights, which are prepared for each.
- */
+/* The output of a cheap step that a convolution alone reads need not exist as a whole. If that does what a batch norm
+ * before it does, it makes it of what it loads. Else it has it made block by block of images, which then stay in a
+ * cache near by, forwards and again for the gradient of its weights. That pays where the whole is larger than caches,
+ * and a block large beside the weights, which are prepared for each. */
 enum { LEAST_WHOLE = 8 << 20, BLOCK_BYTES = 8 << 20, BLOCK_WEIGHTS = 16 };
 
 static int64_t weight_size(const nf_step *step) {
@@ -244,9 +240,13 @@ static void choose_blocks(nf_plan *plan) {
         if (!traits_of(step).weights_first || input->consumers != 1 || input->passes != 1)
             continue;
         const nf_step *maker = &plan->steps[input->producer];
-        input->block = maker->addend < 0 ? block_images(plan, step) : 0;
+        if (maker->addend >= 0)
+            continue;
+        input->on_load = maker->kind == NF_BATCH_NORM && step->kind == NF_CONV && nf_conv_takes_before(&step->conv);
+        if (!input->on_load)
+            input->block = block_images(plan, step);
         nf_tensor *origin = &plan->tensors[maker->input];
-        if (input->block > 0)
+        if (nf_never_whole(input))
             origin->last_reader = nf_max(origin->last_reader, s);
     }
 }
@@ -267,7 +267,7 @@ static void choose_kept(nf_plan *plan) {
 
 static void read_back(nf_plan *plan, int64_t tensor, int64_t time) {
     nf_tensor *read = &plan->tensors[tensor];
-    if (read->block > 0) {
+    if (nf_never_whole(read)) {
         read->again = place_block(plan, read, time);
         read = &plan->tensors[plan->steps[read->producer].input];
     }
@@ -287,7 +287,7 @@ static void recall(nf_plan *plan, int64_t tensor) {
     }
     const nf_step *step = &plan->steps[wanted->producer];
     recall(plan, step->input);
-    if (wanted->block > 0)
+    if (nf_never_whole(wanted))
         return;
     if (step->addend >= 0)
         recall(plan, step->addend);

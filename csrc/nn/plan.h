@@ -28,9 +28,14 @@ typedef struct nf_tensor {
     bool read_back;           /* some step reads it on its way back */
     int64_t passes;           /* by which it is computed again on the way back; 0: it is kept */
     int64_t block;            /* > 0: it is never whole, its reader has so many images of it made at a time */
+    bool on_load;             /* it is never in memory, its reader makes it of what it loads */
     int64_t last_reader;      /* step forwards */
     int64_t stored, again;    /* buffers, or -1: it in bfloat16; it on the way back, if no longer in `buffer` */
 } nf_tensor;
+
+static inline bool nf_never_whole(const nf_tensor *tensor) {
+    return tensor->block > 0 || tensor->on_load;
+}
 
 typedef struct nf_step {
     nf_layer_kind kind;

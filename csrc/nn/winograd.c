@@ -14,6 +14,7 @@ typedef struct correlation {
     bool transposed; /* the matrices of the weights */
     float *out;
     bool accumulate;
+    nf_before before;
     nf_behind behind;
     int workers;
     bool by_panels; /* how the work is split: see below */
@@ -167,9 +168,10 @@ static void transform_input(const correlation *job, float *v, int64_t first, int
     for (int64_t t = begin; t < end; t++, nf_tile_advance(&job->tiles, &at)) {
         const float *pixel[NF_WINOGRAD_PIXELS];
         nf_tile_pixels(pixel, &source, &at, zeros);
+        nf_rescale rescale;
         float *target = v + (t - first) / rows * rows * channels + (t - first) % rows * 16;
         job->tiles.form.input(target, (size_t)stride, 16, (size_t)(rows * 16), pixel, (size_t)job->tiles.c,
-                              (size_t)channels);
+                              (size_t)channels, nf_tile_rescale(&rescale, &job->tiles, &job->before, &at), zeros);
     }
 }
 
@@ -180,14 +182,14 @@ static void transform_output(const correlation *job, const float *m, int64_t fir
     const nf_behind *behind = &job->behind;
     nf_squares result = nf_result_squares(&job->tiles, job->out + column), addend = result;
     const float *added[NF_WINOGRAD_PIXELS];
-    nf_finish finish = {.relu = behind->relu};
+    nf_rescale rescale = {.relu = behind->relu};
     if (behind->factor) {
-        finish.factor = behind->factor + column;
-        finish.shift = behind->shift + column;
+        rescale.factor = behind->factor + column;
+        rescale.shift = behind->shift + column;
     }
     if (behind->addend) {
         addend.images = behind->addend + column;
-        finish.addend = added;
+        rescale.addend = added;
     }
     nf_tile at = nf_tile_locate(&job->tiles, first);
     for (int64_t t = 0; t < count; t++, m += row, nf_tile_advance(&job->tiles, &at)) {
@@ -196,7 +198,7 @@ static void transform_output(const correlation *job, const float *m, int64_t fir
         if (behind->addend)
             nf_tile_pixels(added, &addend, &at, sink);
         job->tiles.form.output((float *const *)(uintptr_t)pixel, m, (size_t)stride, (size_t)columns, job->accumulate,
-                               behind->factor ? &finish : NULL);
+                               behind->factor ? &rescale : NULL);
     }
 }
 
@@ -297,12 +299,13 @@ size_t nf_winograd_forward_scratch(const nf_conv *conv) {
     return correlation_scratch(&job);
 }
 
-nf_status nf_winograd_forward(const nf_conv *conv, float *y, const float *x, const float *weight,
-                              const nf_behind *behind, float *scratch) {
+nf_status nf_winograd_forward(const nf_conv *conv, float *y, const float *x, const nf_before *before,
+                              const float *weight, const nf_behind *behind, float *scratch) {
     correlation job = forward_correlation(conv);
     job.source = x;
     job.out = y;
     job.weight = weight;
+    job.before = *before;
     job.behind = *behind;
     return correlate(&job, scratch);
 }

@@ -56,6 +56,7 @@ nf_winograd_tiles nf_winograd_forward_tiles(const nf_conv *conv) {
     nf_winograd_form form = forward_form(conv);
     return counted((nf_winograd_tiles){.form = form,
                                        .images = conv->n,
+                                       .groups = conv->groups,
                                        .h = conv->h,
                                        .w = conv->w,
                                        .c = conv->c,
@@ -72,6 +73,7 @@ nf_winograd_tiles nf_winograd_backward_tiles(const nf_conv *conv) {
     bool plain = conv->stride == 1;
     return counted((nf_winograd_tiles){.form = form,
                                        .images = conv->n,
+                                       .groups = conv->groups,
                                        .h = conv->out_h,
                                        .w = conv->out_w,
                                        .c = conv->k,

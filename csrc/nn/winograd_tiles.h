@@ -15,9 +15,12 @@ enum { NF_WINOGRAD_PAD = 16 };
 enum { NF_TRANSFORM_TILES = 8 }; /* of a task that only transforms */
 
 typedef void (*nf_input_transform)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
-                                   const float *const *pixels, size_t c, size_t padded);
+                                   const float *const *pixels, size_t c, size_t padded, const nf_rescale *rescale,
+                                   const float *outside);
+typedef void (*nf_gradient_transform)(float *z, size_t frequency_stride, size_t chunk, size_t chunk_stride,
+                                      const float *const *pixels, size_t k, size_t padded);
 typedef void (*nf_output_transform)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
-                                    bool accumulate, const nf_finish *finish);
+                                    bool accumulate, const nf_rescale *rescale);
 
 /* A way of making `tile` x `tile` numbers from `patch` x `patch` by line x line products with matrices x matrices
  * matrices. Along one axis each frequency has a matrix of its own, but those from the last matrix's on share it. */
@@ -27,7 +30,7 @@ typedef struct nf_winograd_form {
     nf_output_transform output;
     void (*weights)(float *u, size_t frequency_stride, const float *g, size_t tap_stride, size_t n);
     /* forwards only: of the results' gradient, and from the matrices' gradient to that of the weights */
-    nf_input_transform gradient;
+    nf_gradient_transform gradient;
     void (*weights_gradient)(float *d_g, size_t tap_stride, const float *d_u, size_t frequency_stride, size_t n,
                              bool accumulate);
 } nf_winograd_form;
@@ -37,7 +40,7 @@ typedef struct nf_winograd_form {
  * those of `source` from (i step - pad_h, j step - pad_w) on. */
 typedef struct nf_winograd_tiles {
     nf_winograd_form form;
-    int64_t images, h, w, c, out_h, out_w, k, step, pad_h, pad_w;
+    int64_t images, groups, h, w, c, out_h, out_w, k, step, pad_h, pad_w;
     int64_t down, across, count; /* tiles in each image, and in all */
 } nf_winograd_tiles;
 
@@ -102,6 +105,18 @@ nf_squares nf_result_squares(const nf_winograd_tiles *tiles, const float *out);
 
 /* The pixels of a tile's square; `outside` for those that are not in the image. */
 void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile *at, const float *outside);
+
+/* What is done to a tile's pixels as they are loaded: `rescale`, made for its image's group; NULL: nothing. */
+static inline const nf_rescale *nf_tile_rescale(nf_rescale *rescale, const nf_winograd_tiles *tiles,
+                                                const nf_before *before, const nf_tile *at) {
+    if (!before->factors)
+        return NULL;
+    int64_t group = tiles->groups > 1 ? at->image / (tiles->images / tiles->groups) : 0;
+    *rescale = (nf_rescale){.factor = before->factors + 2 * group * tiles->c,
+                            .shift = before->factors + (2 * group + 1) * tiles->c,
+                            .relu = before->relu};
+    return rescale;
+}
 
 /* Memory that is to be in a cache near by when it is read or written: what is left of a share of the squares of
  * some tiles. */

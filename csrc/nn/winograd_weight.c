@@ -24,6 +24,7 @@ typedef struct weight_job {
     bool by_parts;
     int workers;
     const float *x, *d_y;
+    nf_before before;
     float *d_weight, *passes, *d_u, *zeros; /* passes: per worker; d_u: of each segment, or each worker's part */
     bool accumulate;
     int64_t first; /* without segments: of the current pass */
@@ -103,7 +104,9 @@ static void transform_tiles(const weight_job *job, const pass *now, int64_t begi
         const float *pixel[NF_WINOGRAD_PIXELS], *gradient[NF_WINOGRAD_PIXELS];
         nf_tile_pixels(pixel, &source, &at, job->zeros);
         nf_tile_pixels(gradient, &result, &at, job->zeros);
-        tiles->form.input(now->v + t * row, (size_t)(now->count * row), 16, 16, pixel, (size_t)tiles->c, channels);
+        nf_rescale rescale;
+        tiles->form.input(now->v + t * row, (size_t)(now->count * row), 16, 16, pixel, (size_t)tiles->c, channels,
+                          nf_tile_rescale(&rescale, tiles, &job->before, &at), job->zeros);
         tiles->form.gradient(now->z + t * columns, (size_t)(now->count * columns), (size_t)columns, (size_t)panel,
                              gradient, (size_t)tiles->k, outputs);
     }
@@ -278,10 +281,11 @@ static nf_status sum_products(weight_job *job) {
     return NF_OK;
 }
 
-nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, const float *x, const float *d_y,
-                                      bool accumulate, float *scratch) {
+nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, const float *x, const nf_before *before,
+                                      const float *d_y, bool accumulate, float *scratch) {
     weight_job job = make_weight_job(conv);
     job.x = x;
+    job.before = *before;
     job.d_y = d_y;
     job.d_weight = d_weight;
     job.accumulate = accumulate;

@@ -1,9 +1,16 @@
-/* What the layers behind a convolution do with its results while these are in a cache near by. */
-#ifndef NF_NN_BEHIND_H
-#define NF_NN_BEHIND_H
+/* What the layers around a convolution do in its pass, where its numbers are in registers or a cache near by. */
+#ifndef NF_NN_AROUND_H
+#define NF_NN_AROUND_H
 
 #include "../core/dispatch.h"
 
+/* Batch norm (and ReLU) before it: what is loaded becomes factor x + shift, then max(., 0) if relu. */
+typedef struct nf_before {
+    const float *factors; /* of each group of images: factor (c), shift (c); NULL: nothing is done */
+    bool relu;
+} nf_before;
+
+/* Those behind it. */
 typedef struct nf_behind {
     float *moments;              /* or NULL: each block's moments, for batch norm: [block][mean, squares][channel] */
     const float *factor, *shift; /* or NULL: results become factor result + shift ... */
