@@ -61,6 +61,29 @@ def test_in_networks():
         check_winograd([conv(24, 3, stride), conv(24, 3, stride), plain(SUM, 0, 1)], (4, 9, 9, 24))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("channels", (1, 15, 16, 17, 33))
+def test_the_norm_before(channels, relu, stride):
+    """It is done to what the convolution loads, but not to the border of zeros; each group has its own."""
+    middle = [plain(RELU)] if relu else []
+    layers = chain(conv(channels, 1), batch_norm(), *middle, conv(18, 3, stride))
+    for shape in ((6, 9, 7, 4), (8, 2, 3, 4)):
+        check_winograd(layers, shape, groups=2)
+    check(layers, (6, 9, 7, 4), groups=2, tolerance=2e-4, conv_algo="winograd4", activation_dtype="bfloat16")
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("out", (1, 15, 17, 40))
+def test_the_norm_behind(out, relu, stride):
+    """In evaluation the convolution does it, and the sum with what comes before or after it in the list."""
+    last = [plain(RELU, 4)] if relu else []
+    for first, second in ((3, 1), (1, 3)):
+        two = [conv(out, 3, stride), batch_norm(), conv(out, 1, stride, source=-1), batch_norm(source=2)]
+        check_winograd([*chain(*two[:2]), *two[2:], plain(SUM, first, second), *last], (3, 9, 7, 20))
+
+
 def test_only_where_it_applies():
     """Asked for elsewhere, it is the direct computation, bit for bit."""
     random = np.random.default_rng(0)
