@@ -117,14 +117,14 @@ void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile 
     int64_t left = nf_clamp(-x, 0, size), right = nf_clamp(from->w - x, left, size);
     for (int64_t i = 0; i < size; i++, pixels += size) {
         bool inside = y + i >= 0 && y + i < from->h;
+        int64_t begin = inside ? left : size, end = inside ? right : size;
         const float *first = from->images + ((at->image * from->h + y + i) * from->w + x) * c;
-        if (inside && left == 0 && right == size) {
-            for (int64_t j = 0; j < size; j++)
-                pixels[j] = first + j * c;
-        } else {
-            for (int64_t j = 0; j < size; j++)
-                pixels[j] = inside && j >= left && j < right ? first + j * c : outside;
-        }
+        for (int64_t j = 0; j < begin; j++)
+            pixels[j] = outside;
+        for (int64_t j = begin; j < end; j++)
+            pixels[j] = first + j * c;
+        for (int64_t j = end; j < size; j++)
+            pixels[j] = outside;
     }
 }
 
@@ -137,15 +137,26 @@ static void ask(const float *memory, int64_t n) {
 
 enum { RUN = 256 }; /* floats that are asked for at a time */
 
+/* Where the rows of the square that is next begin, and how much of them lies in the image. */
+static void enter_square(nf_tiles_ahead *ahead) {
+    const nf_squares *from = &ahead->from;
+    int64_t y = ahead->at.i * from->step, x = ahead->at.j * from->step;
+    ahead->rows = nf_clamp(from->h - y, 0, from->size);
+    ahead->length = nf_min(from->size, from->w - x) * from->c;
+    ahead->first = from->images + ((ahead->at.image * from->h + y) * from->w + x) * from->c;
+}
+
 nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
                                     int64_t share, int64_t shares) {
     int64_t runs = nf_ceil_div(from.size * from.c, RUN), all = count * from.size * runs;
     int64_t begin = all * share / shares, end = all * (share + 1) / shares;
-    return (nf_tiles_ahead){.from = from,
+    nf_tiles_ahead ahead = {.from = from,
                             .at = nf_tile_locate(tiles, first + begin / runs / from.size),
                             .row = begin / runs % from.size,
                             .begin = begin % runs * RUN,
                             .runs = end - begin};
+    enter_square(&ahead);
+    return ahead;
 }
 
 void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead, int64_t runs) {
@@ -153,10 +164,9 @@ void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead, int64_t
     int64_t row_floats = from->size * from->c, now = nf_min(runs, ahead->runs);
     ahead->runs -= now;
     for (; now > 0; now--) {
-        int64_t y = ahead->at.i * from->step + ahead->row, x = ahead->at.j * from->step, begin = ahead->begin;
-        int64_t end = nf_min(nf_min(begin + RUN, row_floats), (from->w - x) * from->c);
-        if (y < from->h)
-            ask(from->images + ((ahead->at.image * from->h + y) * from->w + x) * from->c + begin, end - begin);
+        if (ahead->row < ahead->rows)
+            ask(ahead->first + ahead->row * from->w * from->c + ahead->begin,
+                nf_min(ahead->length - ahead->begin, RUN));
         ahead->begin += RUN;
         if (ahead->begin < row_floats)
             continue;
@@ -165,5 +175,6 @@ void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead, int64_t
             continue;
         ahead->row = 0;
         nf_tile_advance(tiles, &ahead->at);
+        enter_square(ahead);
     }
 }

@@ -122,9 +122,11 @@ static inline const nf_rescale *nf_tile_rescale(nf_rescale *rescale, const nf_wi
  * some tiles. */
 typedef struct nf_tiles_ahead {
     nf_squares from;
-    nf_tile at;         /* the square that is next, */
-    int64_t row, begin; /* the row in it, and the float in that */
-    int64_t runs;       /* pieces of rows that are left */
+    nf_tile at;           /* the square that is next, */
+    const float *first;   /* where it begins, */
+    int64_t rows, length; /* what of it, and of its rows, lies in the image, */
+    int64_t row, begin;   /* and the row and the float in that which come next */
+    int64_t runs;         /* pieces of rows that are left */
 } nf_tiles_ahead;
 
 /* The `share`-th of `shares` shares of the squares of `count` tiles, the first with index `first`. */
