@@ -51,11 +51,15 @@ static void value_task(void *context, int64_t i, int worker) {
         if (j == i)
             continue;
         double s = score(p, i, j);
-        if (s > highest) {
-            sum *= exp(highest - s);
+        if (sum == 0) { /* the first, and mostly the only one: its exponential, relative to the highest, is 1 */
             highest = s;
+            sum = 1;
+        } else if (s > highest) {
+            sum = sum * exp(highest - s) + 1;
+            highest = s;
+        } else {
+            sum += exp(s - highest);
         }
-        sum += exp(s - highest);
         mean += s / (double)(p->views - 1);
     }
     p->means[i] = mean;
@@ -64,7 +68,7 @@ static void value_task(void *context, int64_t i, int worker) {
         p->values[i] = p->negative_logs[i] - p->pulls[i % p->samples] * mean;
         return;
     }
-    double positive_log = p->positive_logs[i] = highest + log(sum);
+    double positive_log = p->positive_logs[i] = sum == 1 ? highest : highest + log(sum);
     p->values[i] = nf_log_share(&p->all_logs[i], positive_log, p->negative_logs[i]) + (positive_log - mean);
 }
 
