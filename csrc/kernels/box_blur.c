@@ -50,13 +50,51 @@ NF_INLINE void box_columns_block(uint8_t *out, const uint8_t *in, size_t stride,
 #define NF_HAS_SHORTS
 enum { SHORTS = 2 * NF_WIDTH, SHORT_VECTORS = 64 / SHORTS, MOST_SHORT_RADIUS = 63 };
 
-/* The same for sums below 2^15, with twice as many in a vector. A sum and what is beyond it are a pair, which the two
- * halves of the weights' bits multiply one after the other. */
+/* A sum and what is beyond it are a pair, which the two halves of the weights' bits multiply one after the other. */
+typedef struct pair_weights {
+    vint low, high;
+} pair_weights;
+
+enum { LOW_BITS = 12, LOW = (1 << LOW_BITS) - 1 };
+
+NF_INLINE pair_weights make_pair_weights(uint32_t weight, uint32_t edge_weight) {
+    return (pair_weights){vi_set((int32_t)((edge_weight & LOW) << 16 | (weight & LOW))),
+                          vi_set((int32_t)(edge_weight >> LOW_BITS << 16 | weight >> LOW_BITS))};
+}
+
+NF_INLINE vint weigh_pairs(vint sums, vint beyond, pair_weights weights) {
+    vint totals[2], pairs[2] = {vs_pairs_low(sums, beyond), vs_pairs_high(sums, beyond)};
+    NF_UNROLL
+    for (int i = 0; i < 2; i++) {
+        vuint more = (vuint)vi_sum_products(pairs[i], weights.high) << LOW_BITS;
+        totals[i] = (vint)(((vuint)vi_sum_products(pairs[i], weights.low) + more + vu_set(1u << 23)) >> 24);
+    }
+    return vs_from_pairs(totals[0], totals[1]);
+}
+
+/* If the radius is whole, the weights amount to a division by the number of pixels, 2 radius + 1, rounded to nearest;
+ * and that, of sums below 2^15, to a product with 2^(16 + shift) / divisor, rounded up. */
+typedef struct divider {
+    vint half, inverse;
+    int shift;
+} divider;
+
+NF_INLINE divider make_divider(size_t radius) {
+    uint32_t divisor = 2 * (uint32_t)radius + 1;
+    int shift = 31 - __builtin_clz(divisor);
+    uint32_t inverse = (1u << (16 + shift)) / divisor + 1;
+    return (divider){vs_set((int16_t)radius), vs_set((int16_t)(uint16_t)inverse), shift};
+}
+
+NF_INLINE vint divide(vint sums, divider by) {
+    return vs_shift_right(vs_mul_high(vs_add(sums, by.half), by.inverse), by.shift);
+}
+
+/* The same for sums below 2^15, with twice as many in a vector. */
 NF_INLINE void box_columns_short(uint8_t *out, const uint8_t *in, size_t stride, size_t rows, size_t radius,
-                                 uint32_t weight, uint32_t edge_weight) {
-    enum { LOW_BITS = 12, LOW = (1 << LOW_BITS) - 1 };
-    vint low = vi_set((int32_t)((edge_weight & LOW) << 16 | (weight & LOW)));
-    vint high = vi_set((int32_t)(edge_weight >> LOW_BITS << 16 | weight >> LOW_BITS)), half = vi_set(1 << 23);
+                                 uint32_t weight, uint32_t edge_weight, const bool whole) {
+    pair_weights weights = make_pair_weights(weight, edge_weight);
+    divider by = make_divider(radius);
     size_t last = rows - 1;
     vint sums[SHORT_VECTORS], edges[SHORT_VECTORS];
     NF_UNROLL
@@ -75,14 +113,8 @@ NF_INLINE void box_columns_short(uint8_t *out, const uint8_t *in, size_t stride,
         NF_UNROLL
         for (int v = 0; v < SHORT_VECTORS; v++) {
             vint next = vs_load_bytes(coming + v * SHORTS), old = vs_load_bytes(leaving + v * SHORTS);
-            vint beyond = vs_add(edges[v], next), totals[2];
-            vint pairs[2] = {vs_pairs_low(sums[v], beyond), vs_pairs_high(sums[v], beyond)};
-            NF_UNROLL
-            for (int i = 0; i < 2; i++) {
-                vuint more = (vuint)vi_sum_products(pairs[i], high) << LOW_BITS;
-                totals[i] = (vint)(((vuint)vi_sum_products(pairs[i], low) + more + (vuint)half) >> 24);
-            }
-            vs_store_bytes(out + y * stride + v * SHORTS, totals[0], totals[1]);
+            vint mean = whole ? divide(sums[v], by) : weigh_pairs(sums[v], vs_add(edges[v], next), weights);
+            vs_store_bytes(out + y * stride + v * SHORTS, mean);
             sums[v] = vs_add(sums[v], vs_sub(next, old));
             edges[v] = old;
         }
@@ -93,9 +125,13 @@ NF_INLINE void box_columns_short(uint8_t *out, const uint8_t *in, size_t stride,
 void NF_KERNEL(box_columns)(uint8_t *out, const uint8_t *in, size_t stride, size_t rows, size_t columns, size_t radius,
                             uint32_t weight, uint32_t edge_weight) {
 #ifdef NF_HAS_SHORTS
+    bool whole = weight == (1u << 24) / (2 * radius + 1);
     if (radius <= MOST_SHORT_RADIUS) {
         for (size_t x = 0; x < columns; x += SHORT_VECTORS * SHORTS)
-            box_columns_short(out + x, in + x, stride, rows, radius, weight, edge_weight);
+            if (whole)
+                box_columns_short(out + x, in + x, stride, rows, radius, weight, edge_weight, true);
+            else
+                box_columns_short(out + x, in + x, stride, rows, radius, weight, edge_weight, false);
         return;
     }
 #endif

@@ -87,8 +87,18 @@ NF_INLINE vint vs_pairs_high(vint a, vint b) {
 NF_INLINE vint vi_sum_products(vint pairs, vint factors) {
     return _mm512_madd_epi16(pairs, factors);
 }
-NF_INLINE void vs_store_bytes(uint8_t *p, vint low, vint high) { /* of 0..255 */
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi16_epi8(_mm512_packus_epi32(low, high)));
+NF_INLINE vint vs_from_pairs(vint low, vint high) {
+    return _mm512_packus_epi32(low, high);
+}
+/* The upper half of the products of unsigned numbers. */
+NF_INLINE vint vs_mul_high(vint a, vint b) {
+    return _mm512_mulhi_epu16(a, b);
+}
+NF_INLINE vint vs_shift_right(vint a, int bits) {
+    return _mm512_srl_epi16(a, _mm_cvtsi32_si128(bits));
+}
+NF_INLINE void vs_store_bytes(uint8_t *p, vint a) { /* of 0..255 */
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi16_epi8(a));
 }
 
 /* The bytes of rows, 16 of each. */
@@ -216,9 +226,17 @@ NF_INLINE vint vs_pairs_high(vint a, vint b) {
 NF_INLINE vint vi_sum_products(vint pairs, vint factors) {
     return _mm256_madd_epi16(pairs, factors);
 }
-NF_INLINE void vs_store_bytes(uint8_t *p, vint low, vint high) {
-    __m256i shorts = _mm256_packus_epi32(low, high);
-    __m256i bytes = _mm256_permute4x64_epi64(_mm256_packus_epi16(shorts, shorts), 0x08);
+NF_INLINE vint vs_from_pairs(vint low, vint high) {
+    return _mm256_packus_epi32(low, high);
+}
+NF_INLINE vint vs_mul_high(vint a, vint b) {
+    return _mm256_mulhi_epu16(a, b);
+}
+NF_INLINE vint vs_shift_right(vint a, int bits) {
+    return _mm256_srl_epi16(a, _mm_cvtsi32_si128(bits));
+}
+NF_INLINE void vs_store_bytes(uint8_t *p, vint a) {
+    __m256i bytes = _mm256_permute4x64_epi64(_mm256_packus_epi16(a, a), 0x08);
     _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(bytes));
 }
 
