@@ -67,31 +67,23 @@ typedef struct run_input {
     nf_before before; /* and is to do to it */
 } run_input;
 
-/* The run of the step's input `x`; or the step's block of it, `x`, which is made now from the run of `origin`; or that
- * run of `origin`, which the step itself makes it from. */
+/* The run of the step's input; or a block of it, which is made now; or the run of what the step itself makes it from.
+ */
 static nf_status prepare_input(const nf_plan *plan, const nf_layer_offsets *offsets, const float *parameters,
-                               const nf_step *step, float *x, const float *origin, image_run run, bool again,
-                               run_input *input) {
+                               const nf_step *step, image_run run, bool again, run_input *input) {
     const nf_tensor *tensor = &plan->tensors[step->input];
+    float *x = again ? kept(plan, step->input) : value(plan, step->input);
     *input = (run_input){.x = x};
     if (!nf_never_whole(tensor))
         return NF_OK;
     const nf_step *maker = &plan->steps[tensor->producer];
-    const float *source = origin + run.first * image_size(plan, maker->input);
+    const float *source = again ? kept(plan, maker->input) : value(plan, maker->input);
+    source += run.first * image_size(plan, maker->input);
     if (!tensor->on_load)
         return make_images(plan, offsets, parameters, maker, x, source, run, again);
-    int64_t group = run.first / (tensor->shape.n / plan->groups);
-    input->x = source;
-    input->before =
-        (nf_before){nf_batch_norm_saved_factors(&maker->norm, buffer(plan, maker->saved)) + 2 * group * maker->norm.c,
-                    maker->norm.relu};
+    const float *factors = nf_batch_norm_saved_factors(&maker->norm, buffer(plan, maker->saved));
+    *input = (run_input){source, {factors, maker->norm.relu}};
     return NF_OK;
-}
-
-/* What that is made from; NULL: it is whole. */
-static int64_t origin_of(const nf_plan *plan, const nf_step *step) {
-    const nf_tensor *tensor = &plan->tensors[step->input];
-    return nf_never_whole(tensor) ? plan->steps[tensor->producer].input : -1;
 }
 
 /* ---- Forward ---- */
@@ -152,8 +144,7 @@ static nf_status filter_forward(const forward_call *call, const nf_step *step, f
         run = run_from(plan, step, first);
         nf_step part = part_of(plan, step, run);
         run_input from;
-        NF_TRY(prepare_input(plan, call->offsets, call->parameters, step, value(plan, step->input),
-                             value(plan, origin_of(plan, step)), run, false, &from));
+        NF_TRY(prepare_input(plan, call->offsets, call->parameters, step, run, false, &from));
         float *y = value(plan, step->output) + first * image_size(plan, step->output);
         if (step->kind == NF_DEPTHWISE_CONV) {
             NF_TRY(nf_depthwise_forward(&part.depthwise, y, from.x, weight, bias, scratch));
@@ -260,8 +251,7 @@ static nf_status weights_backward(const backward_call *call, const nf_step *step
         run = run_from(plan, step, first);
         nf_step part = part_of(plan, step, run);
         run_input from;
-        NF_TRY(prepare_input(plan, call->offsets, call->parameters, step, kept(plan, step->input),
-                             kept(plan, origin_of(plan, step)), run, true, &from));
+        NF_TRY(prepare_input(plan, call->offsets, call->parameters, step, run, true, &from));
         const float *d_y = gradient(call, step->output) + first * image_size(plan, step->output);
         bool accumulate = call->accumulate || first > 0;
         if (step->kind == NF_DEPTHWISE_CONV)
