@@ -74,45 +74,66 @@ void NF_KERNEL(pick_pixels)(uint8_t *out, const uint8_t *row, const int32_t *col
         copy_pixel(out + i * channels, row + (size_t)columns[i] * channels, channels);
 }
 
-#ifdef NF_BYTE_PERMUTE
-/* Where the bytes of n pixels lie in the 64 from the first column's on that is picked. Returns whether they do. */
-static bool find_bytes(uint8_t places[64], int32_t *first, const int32_t *columns, size_t channels, size_t n) {
-    int32_t low = columns[0], high = columns[0];
-    for (size_t i = 1; i < n; i++) {
-        low = columns[i] < low ? columns[i] : low;
-        high = columns[i] > high ? columns[i] : high;
+#ifdef __AVX2__
+/* Sixteen picked bytes of each row come from 32 that lie side by side there. */
+typedef struct byte_picks {
+    ptrdiff_t first;   /* of the 32, in a row */
+    __m128i low, high; /* places in either half; -1: of the other half */
+} byte_picks;
+
+/* Of the bytes from `begin` on, of picked pixels; false if they lie farther apart, or the row is shorter. */
+NF_INLINE bool find_bytes(byte_picks *picks, const int32_t *columns, size_t begin, size_t channels, ptrdiff_t row) {
+    ptrdiff_t from[16], least = row, most = 0;
+    size_t pixel = begin / channels, channel = begin % channels;
+    for (size_t i = 0; i < 16; i++, channel++) {
+        if (channel == channels) {
+            channel = 0;
+            pixel++;
+        }
+        from[i] = columns[pixel] * (ptrdiff_t)channels + (ptrdiff_t)channel;
+        least = from[i] < least ? from[i] : least;
+        most = from[i] > most ? from[i] : most;
     }
-    if (n * channels > 64 || (size_t)(high - low + 1) * channels > 64)
+    picks->first = least < row - 32 ? least : row - 32;
+    if (picks->first < 0 || most - picks->first >= 32)
         return false;
-    for (size_t i = 0; i < n; i++)
-        for (size_t c = 0; c < channels; c++)
-            places[i * channels + c] = (uint8_t)((size_t)(columns[i] - low) * channels + c);
-    *first = low;
+    int8_t low[16], high[16];
+    for (size_t i = 0; i < 16; i++) {
+        ptrdiff_t place = from[i] - picks->first;
+        low[i] = (int8_t)(place < 16 ? place : -1);
+        high[i] = (int8_t)(place < 16 ? -1 : place - 16);
+    }
+    memcpy(&picks->low, low, 16);
+    memcpy(&picks->high, high, 16);
     return true;
 }
 
-/* Reads and writes the picked bytes and those between them. */
-NF_BYTE_PERMUTE static void pick_rows_permuting(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step,
-                                                const uint8_t places[64], size_t size, size_t rows) {
-    uint8_t most = 0;
-    for (size_t i = 0; i < size; i++)
-        most = places[i] > most ? places[i] : most;
-    const __m512i order = _mm512_loadu_si512(places);
-    const __mmask64 all = ~(__mmask64)0, read = all >> (63 - most), written = all >> (64 - size);
-    for (; rows > 0; rows--, out += out_step, in += in_step)
-        _mm512_mask_storeu_epi8(out, written, _mm512_permutexvar_epi8(order, _mm512_maskz_loadu_epi8(read, in)));
+/* The first bytes of what is picked in each row, sixteen at a time, up to the last; 0 if not all can be had so. */
+static bool pick_bytes(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step, const int32_t *columns,
+                       ptrdiff_t row, size_t channels, size_t n, size_t rows) {
+    size_t size = n * channels;
+    for (size_t begin = 0; begin < size; begin += 16) {
+        size_t at = begin + 16 <= size ? begin : size - 16; /* the last sixteen overlap others */
+        byte_picks picks;
+        if (size < 16 || !find_bytes(&picks, columns, at, channels, row))
+            return false;
+        for (size_t y = 0; y < rows; y++) {
+            const __m128i *from = (const __m128i *)(in + (ptrdiff_t)y * in_step + picks.first);
+            __m128i low = _mm_shuffle_epi8(_mm_loadu_si128(from), picks.low);
+            __m128i high = _mm_shuffle_epi8(_mm_loadu_si128(from + 1), picks.high);
+            _mm_storeu_si128((__m128i *)(out + (ptrdiff_t)y * out_step + at), _mm_or_si128(low, high));
+        }
+    }
+    return true;
 }
 #endif
 
 void NF_KERNEL(pick_rows)(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step,
                           const int32_t *columns, int32_t last, size_t channels, size_t n, size_t rows) {
-#ifdef NF_BYTE_PERMUTE
-    uint8_t places[64] = {0};
-    int32_t first;
-    if (rows > 1 && has_byte_permute() && find_bytes(places, &first, columns, channels, n)) {
-        pick_rows_permuting(out, out_step, in + first * (ptrdiff_t)channels, in_step, places, n * channels, rows);
+#ifdef __AVX2__
+    ptrdiff_t row = (last + (ptrdiff_t)1) * (ptrdiff_t)channels;
+    if (rows > 1 && pick_bytes(out, out_step, in, in_step, columns, row, channels, n, rows))
         return;
-    }
 #endif
     for (; rows > 0; rows--, out += out_step, in += in_step)
         NF_KERNEL(pick_pixels)(out, in, columns, last, channels, n);
