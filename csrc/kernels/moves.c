@@ -108,7 +108,7 @@ NF_INLINE bool find_bytes(byte_picks *picks, const int32_t *columns, size_t begi
     return true;
 }
 
-/* The first bytes of what is picked in each row, sixteen at a time, up to the last; 0 if not all can be had so. */
+/* The same as pick_rows, sixteen bytes of all rows at a time; false if not all can be had so. */
 static bool pick_bytes(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step, const int32_t *columns,
                        ptrdiff_t row, size_t channels, size_t n, size_t rows) {
     size_t size = n * channels;
