@@ -125,8 +125,8 @@ NF_INLINE void box_columns_short(uint8_t *out, const uint8_t *in, size_t stride,
 void NF_KERNEL(box_columns)(uint8_t *out, const uint8_t *in, size_t stride, size_t rows, size_t columns, size_t radius,
                             uint32_t weight, uint32_t edge_weight) {
 #ifdef NF_HAS_SHORTS
-    bool whole = weight == (1u << 24) / (2 * radius + 1);
     if (radius <= MOST_SHORT_RADIUS) {
+        bool whole = weight == (1u << 24) / (2 * radius + 1);
         for (size_t x = 0; x < columns; x += SHORT_VECTORS * SHORTS)
             if (whole)
                 box_columns_short(out + x, in + x, stride, rows, radius, weight, edge_weight, true);

@@ -112,10 +112,12 @@ NF_INLINE bool find_bytes(byte_picks *picks, const int32_t *columns, size_t begi
 static bool pick_bytes(uint8_t *out, ptrdiff_t out_step, const uint8_t *in, ptrdiff_t in_step, const int32_t *columns,
                        ptrdiff_t row, size_t channels, size_t n, size_t rows) {
     size_t size = n * channels;
+    if (size < 16)
+        return false;
     for (size_t begin = 0; begin < size; begin += 16) {
         size_t at = begin + 16 <= size ? begin : size - 16; /* the last sixteen overlap others */
         byte_picks picks;
-        if (size < 16 || !find_bytes(&picks, columns, at, channels, row))
+        if (!find_bytes(&picks, columns, at, channels, row))
             return false;
         for (size_t y = 0; y < rows; y++) {
             const __m128i *from = (const __m128i *)(in + (ptrdiff_t)y * in_step + picks.first);

@@ -64,11 +64,7 @@ NF_INLINE void weight_gradient_line(vreal *g, const vreal *u) {
 void NF_KERNEL(winograd_input)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                const float *const *pixels, size_t c, size_t padded, const nf_rescale *rescale,
                                const float *outside) {
-    if (rescale)
-        transform_pixels(input_line, 6, 6, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale,
-                         outside);
-    else
-        transform_pixels(input_line, 6, 6, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, NULL, outside);
+    transform_pixels(input_line, 6, 6, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale, outside);
 }
 
 /* z[frequency] = (A dY A^T)[frequency] for the 4 x 4 pixels dY, each of k channels. */
@@ -80,10 +76,7 @@ void NF_KERNEL(winograd_gradient)(float *z, size_t frequency_stride, size_t chun
 /* The 4 x 4 pixels (+)= A^T m A for the 36 frequencies m, each of k channels. */
 void NF_KERNEL(winograd_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
                                 bool accumulate, const nf_rescale *rescale) {
-    if (rescale)
-        transform_frequencies(output_line, 6, 4, pixels, m, frequency_stride, k, false, rescale);
-    else
-        transform_frequencies(output_line, 6, 4, pixels, m, frequency_stride, k, accumulate, NULL);
+    transform_frequencies(output_line, 6, 4, pixels, m, frequency_stride, k, accumulate, rescale);
 }
 
 /* u[frequency] = (G g G^T)[frequency]. */

@@ -46,11 +46,7 @@ NF_INLINE void weight_gradient_line(vreal *g, const vreal *u) {
 void NF_KERNEL(winograd_small_input)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                      const float *const *pixels, size_t c, size_t padded, const nf_rescale *rescale,
                                      const float *outside) {
-    if (rescale)
-        transform_pixels(input_line, 4, 4, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale,
-                         outside);
-    else
-        transform_pixels(input_line, 4, 4, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, NULL, outside);
+    transform_pixels(input_line, 4, 4, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale, outside);
 }
 
 /* z of 2 x 2 pixels of d_y. */
@@ -62,10 +58,7 @@ void NF_KERNEL(winograd_small_gradient)(float *z, size_t frequency_stride, size_
 /* 2 x 2 pixels of y. */
 void NF_KERNEL(winograd_small_output)(float *const *pixels, const float *m, size_t frequency_stride, size_t k,
                                       bool accumulate, const nf_rescale *rescale) {
-    if (rescale)
-        transform_frequencies(output_line, 4, 2, pixels, m, frequency_stride, k, false, rescale);
-    else
-        transform_frequencies(output_line, 4, 2, pixels, m, frequency_stride, k, accumulate, NULL);
+    transform_frequencies(output_line, 4, 2, pixels, m, frequency_stride, k, accumulate, rescale);
 }
 
 /* The 16 matrices of the taps. */

@@ -209,12 +209,8 @@ NF_INLINE void strided_weight_gradient_line(vreal *g, const vreal *u) {
 void NF_KERNEL(winograd_strided_input)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                        const float *const *pixels, size_t c, size_t padded, const nf_rescale *rescale,
                                        const float *outside) {
-    if (rescale)
-        transform_phases(input_line, 5, 9, 2, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale,
-                         outside);
-    else
-        transform_phases(input_line, 5, 9, 2, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, NULL,
-                         outside);
+    transform_phases(input_line, 5, 9, 2, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale,
+                     outside);
 }
 
 /* z of 4 x 4 pixels of d_y, for the gradient of the weights. */
@@ -251,12 +247,8 @@ void NF_KERNEL(winograd_strided_weights_gradient)(float *d_g, size_t tap_stride,
 void NF_KERNEL(winograd_strided_back_input)(float *v, size_t frequency_stride, size_t chunk, size_t chunk_stride,
                                             const float *const *pixels, size_t c, size_t padded,
                                             const nf_rescale *rescale, const float *outside) {
-    if (rescale)
-        transform_phases(input_line, 5, 5, 1, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale,
-                         outside);
-    else
-        transform_phases(input_line, 5, 5, 1, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, NULL,
-                         outside);
+    transform_phases(input_line, 5, 5, 1, v, frequency_stride, chunk, chunk_stride, pixels, c, padded, rescale,
+                     outside);
 }
 
 /* ... and 8 x 8 pixels of it, each of one pair of phases. */

@@ -299,7 +299,7 @@ nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d
                                  float *scratch) {
     norm_job job = {.norm = norm,
                     .saved = (float *)(uintptr_t)saved,
-                    .affine = saved + factors_size(norm),
+                    .affine = nf_batch_norm_saved_factors(norm, saved),
                     .partial = sums ? (float *)(uintptr_t)sums : scratch,
                     .factors = scratch + nf_batch_norm_moments_size(norm),
                     .x = x,

@@ -125,12 +125,13 @@ static nf_behind run_behind(const forward_call *call, const nf_step *step, image
     if (step->behind < 0)
         return (nf_behind){.moments = run_moments(plan, step, run)};
     const nf_layer_offsets *at = &call->offsets[step->behind];
+    const nf_layer *last = &call->layers[step->output - 1];
     int64_t k = step->conv.k;
     nf_batch_norm_factors(factors, factors + k, k, call->layers[step->behind].eps, call->statistics + at->running_mean,
                           call->statistics + at->running_var, call->parameters + at->weight,
                           call->parameters + at->bias);
     return (nf_behind){
-        .factor = factors, .shift = factors + k, .addend = value(plan, step->addend), .relu = step->relu};
+        .factor = factors, .shift = factors + k, .addend = value(plan, step->addend), .relu = last->kind == NF_RELU};
 }
 
 static nf_status filter_forward(const forward_call *call, const nf_step *step, float *scratch) {

@@ -58,14 +58,13 @@ static void fuse(const nf_plan *plan, const nf_layer *layers, int64_t count, int
         if (next >= 0 && layers[next].kind == NF_RELU)
             last = next;
         fused[i] = -1;
-        fused[last] = i;
         int64_t filter = plan->training ? -1 : filter_before(plan, layers, count, i);
         if (filter >= 0) {
             fused[filter] = -1;
-            fused[last] = filter;
             addend[filter] = addend[i];
             behind[filter] = i;
         }
+        fused[last] = filter >= 0 ? filter : i;
     }
 }
 
@@ -169,9 +168,8 @@ static void make_steps(nf_plan *plan, const nf_layer *layers, int64_t count, con
         nf_step step = make_step(plan, &layers[index], index);
         step.output = i + 1;
         step.behind = behind[index];
-        step.relu = layers[i].kind == NF_RELU;
         if (step.kind == NF_BATCH_NORM)
-            step.norm.relu = step.relu;
+            step.norm.relu = layers[i].kind == NF_RELU;
         if (step.kind == NF_BATCH_NORM || step.behind >= 0)
             step.addend = addend[index];
         plan->tensors[step.output].producer = plan->step_count;

@@ -42,7 +42,6 @@ typedef struct nf_step {
     int64_t layer;                 /* the layer whose parameters it uses */
     int64_t input, addend, output; /* tensors; addend: of a sum, or of what is fused with one; else -1 */
     int64_t behind;                /* of a filter in evaluation: layer of the batch norm that it does too, or -1 */
-    bool relu;                     /* and this after all */
     int64_t saved, moments;        /* buffers, or -1: what backward needs; a convolution's moments for batch norm */
     int64_t sums;                  /* buffer, or -1: batch norm's on the way back, if made before */
     int64_t time;                  /* its action forwards */

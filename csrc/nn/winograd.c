@@ -125,19 +125,16 @@ static size_t written_columns(const correlation *job, int64_t panel) {
  * whose results are written afterwards, and those whose source is read next. */
 typedef struct block_ahead {
     nf_tiles_ahead result, source;
-    int64_t result_share, source_share; /* of each product */
 } block_ahead;
 
 static block_ahead ask_from(const correlation *job, int64_t first, int64_t count) {
+    const nf_winograd_tiles *tiles = &job->tiles;
     int64_t next = first + job->block_tiles; /* of this worker, but for the end of its share */
-    int64_t next_count = nf_clamp(job->tiles.count - next, 0, job->block_tiles);
+    int64_t next_count = nf_clamp(tiles->count - next, 0, job->block_tiles);
     int64_t products = matrix_count(job) * panel_count(job);
-    block_ahead ahead = {
-        nf_tiles_ahead_share(&job->tiles, nf_result_squares(&job->tiles, job->out), first, count, 0, 1),
-        nf_tiles_ahead_share(&job->tiles, nf_source_parts(&job->tiles, job->source), next, next_count, 0, 1), 0, 0};
-    ahead.result_share = nf_ceil_div(ahead.result.runs, products);
-    ahead.source_share = nf_ceil_div(ahead.source.runs, products);
-    return ahead;
+    return (block_ahead){
+        nf_tiles_ahead_share(tiles, nf_result_squares(tiles, job->out), first, count, 0, 1, products),
+        nf_tiles_ahead_share(tiles, nf_source_parts(tiles, job->source), next, next_count, 0, 1, products)};
 }
 
 /* m = v u for `count` tiles and `panels` panels from `first` on; ahead: or NULL. */
@@ -148,8 +145,8 @@ static void multiply(const correlation *job, float *m, const float *v, const flo
         nf_frequencies of = nf_matrix_frequencies(&job->tiles, matrix);
         for (int64_t panel = 0; panel < panels; panel++) {
             if (ahead) {
-                nf_tiles_ask(&job->tiles, &ahead->result, ahead->result_share);
-                nf_tiles_ask(&job->tiles, &ahead->source, ahead->source_share);
+                nf_tiles_ask(&job->tiles, &ahead->result);
+                nf_tiles_ask(&job->tiles, &ahead->source);
             }
             for (int64_t f = of.first; f < of.first + of.count; f++)
                 nf_kernel->gemm_tiles(m + f * output + panel * nf_tile_columns(), (size_t)row, v + f * input,

@@ -147,21 +147,22 @@ static void enter_square(nf_tiles_ahead *ahead) {
 }
 
 nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
-                                    int64_t share, int64_t shares) {
+                                    int64_t share, int64_t shares, int64_t times) {
     int64_t runs = nf_ceil_div(from.size * from.c, RUN), all = count * from.size * runs;
     int64_t begin = all * share / shares, end = all * (share + 1) / shares;
     nf_tiles_ahead ahead = {.from = from,
                             .at = nf_tile_locate(tiles, first + begin / runs / from.size),
                             .row = begin / runs % from.size,
                             .begin = begin % runs * RUN,
-                            .runs = end - begin};
+                            .runs = end - begin,
+                            .each = nf_ceil_div(end - begin, times)};
     enter_square(&ahead);
     return ahead;
 }
 
-void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead, int64_t runs) {
+void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
     const nf_squares *from = &ahead->from;
-    int64_t row_floats = from->size * from->c, now = nf_min(runs, ahead->runs);
+    int64_t row_floats = from->size * from->c, now = nf_min(ahead->each, ahead->runs);
     ahead->runs -= now;
     for (; now > 0; now--) {
         if (ahead->row < ahead->rows)

@@ -126,14 +126,15 @@ typedef struct nf_tiles_ahead {
     const float *first;   /* where it begins, */
     int64_t rows, length; /* what of it, and of its rows, lies in the image, */
     int64_t row, begin;   /* and the row and the float in that which come next */
-    int64_t runs;         /* pieces of rows that are left */
+    int64_t runs, each;   /* pieces of rows that are left, and that are asked for at a time */
 } nf_tiles_ahead;
 
-/* The `share`-th of `shares` shares of the squares of `count` tiles, the first with index `first`. */
+/* The `share`-th of `shares` shares of the squares of `count` tiles, the first with index `first`; to be asked for
+ * `times` times. */
 nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
-                                    int64_t share, int64_t shares);
+                                    int64_t share, int64_t shares, int64_t times);
 
-/* Asks for up to `runs` of them. */
-void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead, int64_t runs);
+/* Asks for one part of it, if there is something left. */
+void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead);
 
 #endif

@@ -139,17 +139,18 @@ typedef struct pass_ahead {
     nf_tiles_ahead source, result;
 } pass_ahead;
 
-static pass_ahead pass_share(const weight_job *job, int64_t first, int64_t end, int64_t share, int64_t shares) {
+static pass_ahead pass_share(const weight_job *job, int64_t first, int64_t end, int64_t share, int64_t shares,
+                             int64_t times) {
     const nf_winograd_tiles *tiles = &job->tiles;
     int64_t count = nf_clamp(end - first, 0, job->pass_tiles);
-    return (pass_ahead){nf_tiles_ahead_share(tiles, nf_source_parts(tiles, job->x), first, count, share, shares),
-                        nf_tiles_ahead_share(tiles, nf_result_squares(tiles, job->d_y), first, count, share, shares)};
+    return (pass_ahead){
+        nf_tiles_ahead_share(tiles, nf_source_parts(tiles, job->x), first, count, share, shares, times),
+        nf_tiles_ahead_share(tiles, nf_result_squares(tiles, job->d_y), first, count, share, shares, times)};
 }
 
-/* One of `shares` of what is left. */
-static void ask_for_some(const weight_job *job, pass_ahead *ahead, int64_t shares) {
-    nf_tiles_ask(&job->tiles, &ahead->source, nf_ceil_div(ahead->source.runs, shares));
-    nf_tiles_ask(&job->tiles, &ahead->result, nf_ceil_div(ahead->result.runs, shares));
+static void ask_for_some(const weight_job *job, pass_ahead *ahead) {
+    nf_tiles_ask(&job->tiles, &ahead->source);
+    nf_tiles_ask(&job->tiles, &ahead->result);
 }
 
 /* Rows [top, bottom) of one matrix of a whole d_u. */
@@ -169,9 +170,10 @@ static void segment_task(void *context, int64_t task, int worker) {
         pass now = make_pass(job, worker, first, end);
         now.accumulate = first > begin;
         transform_tiles(job, &now, 0, now.count);
-        pass_ahead ahead = pass_share(job, first + job->pass_tiles, end, 0, 1);
-        for (int64_t matrix = 0, matrices = nf_matrix_count(&job->tiles); matrix < matrices; matrix++) {
-            ask_for_some(job, &ahead, matrices - matrix);
+        int64_t matrices = nf_matrix_count(&job->tiles);
+        pass_ahead ahead = pass_share(job, first + job->pass_tiles, end, 0, 1, matrices);
+        for (int64_t matrix = 0; matrix < matrices; matrix++) {
+            ask_for_some(job, &ahead);
             multiply_rows(job, &now, d_u, matrix, 0, job->tiles.c);
         }
     }
@@ -216,8 +218,8 @@ static void pass_task(void *context, int64_t task, int worker) {
     now.accumulate = job->first > 0;
     if (job->buffers > 1)
         ahead += job->pass_tiles;
-    pass_ahead asked = pass_share(job, ahead, job->tiles.count, task, products);
-    ask_for_some(job, &asked, 1);
+    pass_ahead asked = pass_share(job, ahead, job->tiles.count, task, products, 1);
+    ask_for_some(job, &asked);
     int64_t top = task % parts * PRODUCT_ROWS, bottom = nf_min(top + PRODUCT_ROWS, job->tiles.c);
     multiply_rows(job, &now, job->d_u, task / parts, top, bottom);
 }
