@@ -644,7 +644,8 @@ nf_status nf_adjust_hue(void *out, const void *images, nf_images shape, double f
 nf_status nf_rgb_to_grayscale(void *out, const void *images, nf_images shape, int64_t out_channels);
 
 /* Gaussian filter of kernel_height x kernel_width weights exp(-d^2 / (2 sigma^2)), normalised, borders reflected
- * (without repeating the edge). Kernel sizes odd and >= 1, half of them below the image's size; sigmas > 0. */
+ * (without repeating the edge); of bytes with weights of 14 to 18 bits. Kernel sizes odd and >= 1, half of them below
+ * the image's size; sigmas > 0. */
 nf_status nf_gaussian_blur(void *out, const void *images, nf_images shape, int64_t kernel_height, int64_t kernel_width,
                            double sigma_y, double sigma_x);
 

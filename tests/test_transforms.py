@@ -134,6 +134,21 @@ def test_blur_is_within_one_level_of_float64():
     assert same / total > 0.999
 
 
+@pytest.mark.parametrize("sigma", [1e-3, 0.12, 0.3, 0.8, 1.7, 6.0, 40.0, 1e5])
+def test_blur_of_extremes(sigma):
+    """Flat images stay as they are; no sum is too large, whatever the weights, nor any kernel that fits too wide."""
+    rng = np.random.default_rng(50)
+    for value in (0, 255):
+        flat = np.full((31, 40, 3), value, np.uint8)
+        np.testing.assert_array_equal(T.gaussian_blur(flat, (79, 61), sigma), flat)
+    for image in (rng.integers(0, 2, (31, 40, 1)), np.add.outer(np.arange(30), np.arange(41))[..., None] % 2):
+        image = (255 * image).astype(np.uint8)
+        height, width, _ = image.shape
+        for kernel in ((3, 3), (1, 2 * height - 1), (2 * width - 1, 2 * height - 1)):
+            got, expected = T.gaussian_blur(image, kernel, sigma), twin.gaussian_blur(image, kernel, (sigma, sigma))
+            assert np.abs(got.astype(int) - expected).max() <= 1
+
+
 def test_hflip_and_normalize():
     for rng, image in cases(6, 60):
         np.testing.assert_array_equal(T.hflip(image), image[:, ::-1])

@@ -13,19 +13,23 @@ void nf_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
+static void next_block(nf_random *random) {
+    nf_philox(random->block, random->counter, random->key);
+    random->counter[0]++;
+    random->used = 0;
+}
+
 nf_random nf_random_at(uint64_t seed, uint32_t epoch, uint64_t index, uint32_t stream) {
     nf_random random = {.key = {(uint32_t)seed, (uint32_t)(seed >> 32)},
                         .counter = {stream << 12, epoch, (uint32_t)index, (uint32_t)(index >> 32)},
                         .used = 4};
+    next_block(&random);
     return random;
 }
 
 uint32_t nf_random_bits(nf_random *random) {
-    if (random->used == 4) {
-        nf_philox(random->block, random->counter, random->key);
-        random->counter[0]++;
-        random->used = 0;
-    }
+    if (random->used == 4)
+        next_block(random);
     return random->block[random->used++];
 }
 

@@ -27,6 +27,8 @@ static void blend_constant_plainly(uint8_t *out, const uint8_t *in, float base, 
             blend_many(out + i, in + i, 0, factor);
     for (; i + V_MANY_BYTES <= n; i += V_MANY_BYTES)
         blend_many(out + i, in + i, base, factor);
+    if (i == n)
+        return;
     uint8_t rest[V_MANY_BYTES] = {0};
     memcpy(rest, in + i, n - i);
     blend_many(rest, rest, base, factor);

@@ -220,12 +220,15 @@ typedef struct nf_raster {
     /* hue.c, padded: hue + shift, modulo 256 */                                                                      \
     K(void, shift_hue, (uint8_t * pixels, size_t stride, float shift, size_t n))                                      \
     K(uint64_t, sum_bytes, (const uint8_t *pixels, size_t n)) /* not padded */                                        \
-    /* blur.c, padded */                                                                                              \
-    K(void, bytes_to_floats, (float *out, const uint8_t *in, size_t n))                                               \
-    /* a symmetric filter with weights[0] in the middle, across 2 radius + 1 rows of whole numbers */                 \
-    K(void, blur_columns, (float *out, const float *const *rows, const float *weights, size_t radius, size_t n))      \
-    /* the same along a row that has `radius` more values at both ends; rounded to even */                            \
-    K(void, blur_row, (uint8_t * out, const float *row, const float *weights, size_t radius, size_t n))               \
+    /* blur.c, padded: x - 128 of two rows, side by side in the low and the high 16 bits */                           \
+    K(void, pair_rows, (int32_t * pairs, const uint8_t *first, const uint8_t *second, size_t n))                      \
+    /* the sums of `count` rows of pairs by two sets of such weights, by turns, / 2^shift, rounded */                 \
+    K(void, blur_columns,                                                                                             \
+      (int16_t * first, int16_t * second, const int32_t *const *pairs, const int32_t *weights, size_t count,          \
+       int shift, size_t n))                                                                                          \
+    /* the same along a row, whose numbers 2 k and 2 k + 1 weights k weigh, for outputs of even and of odd numbers;   \
+     * then + 128 */                                                                                                  \
+    K(void, blur_row, (uint8_t * out, const int16_t *row, const int32_t *weights, size_t count, int shift, size_t n)) \
     /* planes.c: interleaved channels to planes and back */                                                           \
     K(void, split_planes, (uint8_t * planes, size_t stride, const uint8_t *pixels, size_t channels, size_t n))        \
     K(void, join_planes, (uint8_t * pixels, const uint8_t *planes, size_t stride, size_t channels, size_t n))         \

@@ -1,75 +1,125 @@
-/* Gaussian blur: a separable kernel with reflected borders, rounded once at the end. Source: torchvision,
- * gaussian_blur. */
+/* Gaussian blur: a separable kernel with reflected borders, in whole numbers of 16 bits and sums of 32. Source:
+ * torchvision, gaussian_blur. */
 #include "deep.h"
 #include "transform.h"
 
 #include "../core/integers.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 typedef struct blur_arguments {
     int64_t kernel_height, kernel_width;
     double sigma_y, sigma_x;
 } blur_arguments;
 
-/* Weights for distances 0, 1, ...; returns the largest distance whose weight still matters: what is left out changes a
- * sum by less than a thousandth of a grey level. */
-static int64_t make_weights(float *weights, int64_t kernel, double sigma) {
+/* A filter in whole numbers, which are 2^bits times the weights and sum up to 2^bits: for each two of the pixels that
+ * two outputs side by side depend on, the first output's weights, then the second's, in the low and the high 16 bits.
+ * `bits` are as many as the largest number allows, 15 at least unless the filter is one number. */
+typedef struct filter {
+    int32_t *weights; /* (count, 2) */
+    size_t count;
+    int64_t radius;
+    int bits;
+} filter;
+
+enum { LEAST_BITS = 14, MOST_BITS = 18, SHORT_BITS = 8, SUM_BITS = 24 };
+
+static size_t filter_size(int64_t kernel) {
+    return 2 * (size_t)(kernel / 2 + 1);
+}
+
+/* `numbers` for distances 0, 1, ..., radius + 1, whose is 0. What rounding one number leaves is added to the next, so
+ * that they sum up and neighbouring errors cancel. */
+static filter make_numbers(int32_t *numbers, int64_t kernel, double sigma) {
     int64_t radius = kernel / 2;
     double sum = 1;
     for (int64_t k = 1; k <= radius; k++)
         sum += 2 * exp(-0.5 * ((double)k / sigma) * ((double)k / sigma));
-    int64_t last = 0;
-    for (int64_t k = 0; k <= radius; k++) {
-        double weight = exp(-0.5 * ((double)k / sigma) * ((double)k / sigma)) / sum;
-        weights[k] = (float)weight;
-        if (weight > 1e-7)
-            last = k;
+    filter f = {.bits = LEAST_BITS};
+    while (f.bits < MOST_BITS && (double)(2 << f.bits) / sum <= INT16_MAX)
+        f.bits++;
+    double tail = 0;
+    int32_t done = 0;
+    for (int64_t k = radius; k > 0; k--) {
+        tail += exp(-0.5 * ((double)k / sigma) * ((double)k / sigma)) / sum * (1 << f.bits);
+        numbers[k] = (int32_t)(tail + 0.5) - done;
+        done += numbers[k];
+        if (f.radius == 0 && numbers[k] != 0)
+            f.radius = k;
     }
-    return last;
+    numbers[0] = (1 << f.bits) - 2 * done;
+    numbers[f.radius + 1] = 0;
+    return f;
 }
 
-/* What a blur works with, as places in an array of floats: weights of both axes; the rows that it needs next, `row`
- * floats apart, row y in place y % count; a row of sums with reflected ends; pointers
- * to the places of rows -down_radius .. height - 1 + down_radius, reflected. */
+static int32_t pair_of(int32_t low, int32_t high) {
+    return low | high << 16;
+}
+
+/* `numbers`: room for kernel / 2 + 2. */
+static filter make_filter(int32_t *weights, int32_t *numbers, int64_t kernel, double sigma) {
+    filter f = make_numbers(numbers, kernel, sigma);
+    f.weights = weights;
+    f.count = (size_t)f.radius + 1;
+    for (int64_t k = -f.radius; k <= f.radius; k += 2, weights += 2) {
+        weights[0] = pair_of(numbers[llabs(k)], numbers[llabs(k + 1)]);
+        weights[1] = pair_of(numbers[llabs(k - 1)], numbers[llabs(k)]);
+    }
+    return f;
+}
+
+/* What a blur works with, as places in an array of 32-bit numbers: numbers of a filter; weights of both axes; the pairs
+ * of rows that it needs next, `row` apart, pair i in place i % count; two rows of 16-bit sums with reflected ends,
+ * `sums_row` apart; pointers to the places of the pairs of rows -down_radius, -down_radius + 1, ..., reflected. */
 typedef struct layout {
-    size_t across, rows, row, count, sums, around, size;
+    size_t down, across, rows, row, sums, sums_row, pairs, size;
 } layout;
 
 static layout lay_out(nf_extent size, int64_t kernel_height, int64_t kernel_width) {
-    size_t line = 16, height = (size_t)kernel_height, width = (size_t)kernel_width, pointers = 2; /* 8 bytes each */
-    layout l = {.row = (size_t)nf_round_up(size.width, 16) + line, .count = (size_t)nf_min(kernel_height, size.height)};
-    l.across = (height / 2 + line) / line * line;
-    l.rows = l.across + (width / 2 + line) / line * line;
-    l.sums = l.rows + l.count * l.row;
-    l.around = l.sums + l.row + (width + line) / line * line;
-    l.size = l.around + pointers * ((size_t)size.height + height);
+    int64_t line = 16;
+    layout l = {.row = (size_t)nf_round_up(size.width, line),
+                .sums_row = (size_t)nf_round_up(size.width + kernel_width, 2 * line) / 2 + 2 * (size_t)line};
+    l.down = (size_t)nf_round_up(nf_max(kernel_height, kernel_width) / 2 + 2, line);
+    l.across = l.down + filter_size(kernel_height);
+    l.rows = (size_t)nf_round_up((int64_t)(l.across + filter_size(kernel_width)), line);
+    l.sums = l.rows + (size_t)(kernel_height / 2 + 1) * l.row;
+    l.pairs = l.sums + 2 * l.sums_row;
+    l.size = l.pairs + 2 * (size_t)(size.height / 2 + kernel_height / 2 + 1); /* pointers: 8 bytes each */
     return l;
 }
 
 static size_t blur_scratch_size(nf_extent in, int64_t kernel_height, int64_t kernel_width) {
-    return lay_out(in, kernel_height, kernel_width).size * sizeof(float);
+    return lay_out(in, kernel_height, kernel_width).size * sizeof(int32_t);
 }
 
 static int64_t reflect(int64_t i, int64_t n) {
     return i < 0 ? -i : i >= n ? 2 * n - 2 - i : i;
 }
 
-static void blur_plane(uint8_t *out, const uint8_t *in, nf_extent size, int64_t down_radius, int64_t across_radius,
-                       layout l, float *scratch) {
-    float *row = scratch + l.sums + across_radius, *const *around = (float *const *)(void *)(scratch + l.around);
-    int64_t ready = 0;
-    for (int64_t y = 0; y < size.height; y++) {
-        for (; ready < size.height && ready <= y + down_radius; ready++)
-            nf_kernel->bytes_to_floats(around[down_radius + ready], in + ready * size.width, (size_t)size.width);
-        nf_kernel->blur_columns(row, (const float *const *)around + y, scratch, (size_t)down_radius,
-                                (size_t)size.width);
-        for (int64_t k = 1; k <= across_radius; k++) {
-            row[-k] = row[k];
-            row[size.width - 1 + k] = row[size.width - 1 - k];
+/* Writes up to 63 bytes into the next row, which comes after. */
+static void blur_across(uint8_t *out, int16_t *row, int64_t width, const filter *across, int shift) {
+    for (int64_t k = 1; k <= across->radius; k++) {
+        row[-k] = row[k];
+        row[width - 1 + k] = row[width - 1 - k];
+    }
+    nf_kernel->blur_row(out, row - across->radius, across->weights, across->count, shift, (size_t)width);
+}
+
+static void blur_plane(uint8_t *out, const uint8_t *in, nf_extent size, const filter *down, const filter *across,
+                       int16_t *rows[2], int32_t *const *pairs) {
+    int short_bits = (int)nf_min(SHORT_BITS, SUM_BITS - across->bits);
+    int64_t ready = 0, last = size.height - 1 + down->radius;
+    for (int64_t y = 0; y < size.height; y += 2) {
+        for (; ready <= y / 2 + down->radius; ready++) {
+            int64_t first = 2 * ready - down->radius, second = nf_min(first + 1, last);
+            nf_kernel->pair_rows(pairs[ready], in + reflect(first, size.height) * size.width,
+                                 in + reflect(second, size.height) * size.width, (size_t)size.width);
         }
-        /* writes a few bytes into the next row, which comes after */
-        nf_kernel->blur_row(out + y * size.width, row, scratch + l.across, (size_t)across_radius, (size_t)size.width);
+        nf_kernel->blur_columns(rows[0], rows[1], (const int32_t *const *)pairs + y / 2, down->weights, down->count,
+                                down->bits - short_bits, (size_t)size.width);
+        for (int64_t i = 0; i < 2 && y + i < size.height; i++)
+            blur_across(out + (y + i) * size.width, rows[i], size.width, across, short_bits + across->bits);
     }
 }
 
@@ -77,14 +127,16 @@ static void blur(nf_view *view, blur_arguments arguments) {
     nf_view_load(view);
     nf_extent size = {view->height, view->width};
     layout l = lay_out(size, arguments.kernel_height, arguments.kernel_width);
-    float *scratch = view->scratch, **around = (float **)(void *)(scratch + l.around);
-    int64_t down_radius = make_weights(scratch, arguments.kernel_height, arguments.sigma_y);
-    int64_t across_radius = make_weights(scratch + l.across, arguments.kernel_width, arguments.sigma_x);
-    for (int64_t i = 0; i < size.height + 2 * down_radius; i++)
-        around[i] = scratch + l.rows + (size_t)reflect(i - down_radius, size.height) % l.count * l.row;
+    int32_t *scratch = view->scratch, **pairs = (int32_t **)(void *)(scratch + l.pairs);
+    filter down = make_filter(scratch + l.down, scratch, arguments.kernel_height, arguments.sigma_y);
+    filter across = make_filter(scratch + l.across, scratch, arguments.kernel_width, arguments.sigma_x);
+    for (size_t i = 0; i < (size_t)(size.height + 1) / 2 + (size_t)down.radius; i++)
+        pairs[i] = scratch + l.rows + i % down.count * l.row;
+    int16_t *rows[2];
+    for (size_t i = 0; i < 2; i++)
+        rows[i] = (int16_t *)(scratch + l.sums + i * l.sums_row) + across.radius;
     for (size_t c = 0; c < (size_t)view->channels; c++)
-        blur_plane(view->spare + c * view->stride, view->pixels + c * view->stride, size, down_radius, across_radius, l,
-                   scratch);
+        blur_plane(view->spare + c * view->stride, view->pixels + c * view->stride, size, &down, &across, rows, pairs);
     nf_view_swap(view, size);
 }
 

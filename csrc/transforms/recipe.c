@@ -125,12 +125,14 @@ static void draw_record(const sample_job *job, int64_t view, int64_t n) {
     const nf_recipe *recipe = job->recipe;
     char *record = job->records + (size_t)(view * job->count + n) * job->record_size;
     nf_extent extent = {job->images[n].height, job->images[n].width};
+    nf_random random[NF_MAX_TRANSFORMS];
+    for (int64_t i = 0; i < recipe->count; i++)
+        random[i] = nf_random_at(job->seed, job->epoch, (uint64_t)job->indices[n],
+                                 (uint32_t)((recipe->first_view + view) * NF_MAX_TRANSFORMS + i));
     for (int64_t i = 0; i < recipe->count; i++) {
         const nf_transform *transform = &recipe->transforms[i];
         const nf_transform_type *type = nf_transform_types[transform->kind];
-        uint32_t stream = (uint32_t)((recipe->first_view + view) * NF_MAX_TRANSFORMS + i);
-        nf_random random = nf_random_at(job->seed, job->epoch, (uint64_t)job->indices[n], stream);
-        type->draw(record, transform, extent, &random);
+        type->draw(record, transform, extent, &random[i]);
         record += type->draw_size;
         (void)plan_transform(&extent, transform, extent, recipe->channels);
     }
