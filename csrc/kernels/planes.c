@@ -1,10 +1,78 @@
-/* Between interleaved pixels and planes. Plain loops, which the compilers vectorise. */
+/* Between interleaved pixels and planes. */
 #include "kernels.h"
 #include "pixels.h"
 
+#ifdef NF_BYTE_PERMUTE
+
+/* For each byte of 64 pixels of three channels: where it is in the planes of red and green side by side, or in that of
+ * blue; and for each of 64 red bytes its place in the pixels. */
+#define FOUR(call, i) call(i), call((i) + 1), call((i) + 2), call((i) + 3)
+#define SIXTEEN(call, i) FOUR(call, i), FOUR(call, (i) + 4), FOUR(call, (i) + 8), FOUR(call, (i) + 12)
+#define ALL(call) SIXTEEN(call, 0), SIXTEEN(call, 16), SIXTEEN(call, 32), SIXTEEN(call, 48)
+#define PIXEL(i) (i), 64 + (i), (i)
+#define THREEFOLD(i) 3 * (i)
+static const uint8_t in_planes[3 * 64] = {ALL(PIXEL)}, in_pixels[64] = {ALL(THREEFOLD)};
+
+NF_INLINE __mmask64 first_bytes(size_t n) {
+    return n >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << n) - 1;
+}
+
+/* Planes are read and written as far as they are padded. */
+NF_BYTE_PERMUTE static void join_three_permuting(uint8_t *pixels, const uint8_t *planes, size_t stride, size_t n) {
+    const __mmask64 blue[3] = {0x4924924924924924, 0x2492492492492492, 0x9249249249249249};
+    for (size_t i = 0; i < n; i += 64, pixels += 3 * 64) {
+        __m512i r = _mm512_loadu_si512(planes + i), g = _mm512_loadu_si512(planes + stride + i);
+        __m512i b = _mm512_loadu_si512(planes + 2 * stride + i);
+        size_t left = 3 * (n - i);
+        NF_UNROLL
+        for (size_t part = 0; part < 3; part++) {
+            __m512i places = _mm512_loadu_si512(in_planes + 64 * part);
+            __m512i joined = _mm512_permutex2var_epi8(r, places, g);
+            joined = _mm512_mask_permutexvar_epi8(joined, blue[part], places, b);
+            if (left >= 3 * 64)
+                _mm512_storeu_si512(pixels + 64 * part, joined);
+            else if (left > 64 * part)
+                _mm512_mask_storeu_epi8(pixels + 64 * part, first_bytes(left - 64 * part), joined);
+        }
+    }
+}
+
+NF_BYTE_PERMUTE static void split_three_permuting(uint8_t *planes, size_t stride, const uint8_t *pixels, size_t n) {
+    for (size_t i = 0; i < n; i += 64, pixels += 3 * 64) {
+        __m512i parts[3], places = _mm512_loadu_si512(in_pixels);
+        size_t left = 3 * (n - i);
+        NF_UNROLL
+        for (size_t part = 0; part < 3; part++)
+            parts[part] = left >= 3 * 64 ? _mm512_loadu_si512(pixels + 64 * part)
+                          : left > 64 * part
+                              ? _mm512_maskz_loadu_epi8(first_bytes(left - 64 * part), pixels + 64 * part)
+                              : _mm512_setzero_si512();
+        NF_UNROLL
+        for (size_t c = 0; c < 3; c++) {
+            __m512i plane = _mm512_permutex2var_epi8(parts[0], places, parts[1]);
+            plane = _mm512_mask_permutexvar_epi8(plane, _mm512_movepi8_mask(places), places, parts[2]);
+            _mm512_storeu_si512(planes + c * stride + i, plane);
+            places = _mm512_add_epi8(places, _mm512_set1_epi8(1));
+        }
+    }
+}
+
+#else
+
+static bool has_byte_permute(void) {
+    return false;
+}
+#define join_three_permuting(pixels, planes, stride, n) (void)0
+#define split_three_permuting(planes, stride, pixels, n) (void)0
+
+#endif
+
+/* Plain loops, which the compilers vectorise. */
 void NF_KERNEL(split_planes)(uint8_t *planes, size_t stride, const uint8_t *pixels, size_t channels, size_t n) {
     if (channels == 1) {
         memcpy(planes, pixels, n);
+    } else if (channels == 3 && has_byte_permute()) {
+        split_three_permuting(planes, stride, pixels, n);
     } else if (channels == 3) {
         uint8_t *restrict r = planes, *restrict g = r + stride, *restrict b = g + stride;
         for (size_t i = 0; i < n; i++)
@@ -19,6 +87,8 @@ void NF_KERNEL(split_planes)(uint8_t *planes, size_t stride, const uint8_t *pixe
 void NF_KERNEL(join_planes)(uint8_t *pixels, const uint8_t *planes, size_t stride, size_t channels, size_t n) {
     if (channels == 1) {
         memcpy(pixels, planes, n);
+    } else if (channels == 3 && has_byte_permute()) {
+        join_three_permuting(pixels, planes, stride, n);
     } else if (channels == 3) {
         const uint8_t *r = planes, *g = r + stride, *b = g + stride;
         uint8_t *restrict to = pixels;
