@@ -487,7 +487,6 @@ NF_BYTE_PERMUTE NF_INLINE __m256i weigh_fours(const __m256i pixels[MOST_QUADS], 
     return _mm256_srai_epi32(sum, SHIFT);
 }
 
-/* `rows` (2, 4 or 8) of them matter. */
 NF_BYTE_PERMUTE NF_INLINE __m256i weigh_rows32(const __m256i *pixels, size_t rows, const row_weights *weights) {
     const __m256i zero = _mm256_setzero_si256();
     __m256i fours[4][MOST_QUADS], sums[4];
@@ -516,6 +515,8 @@ NF_BYTE_PERMUTE NF_INLINE __m256i weigh_rows32(const __m256i *pixels, size_t row
     return _mm256_packus_epi16(_mm256_packs_epi32(sums[0], sums[1]), _mm256_packs_epi32(sums[2], sums[3]));
 }
 
+static const __mmask32 ALL_32 = ~(__mmask32)0;
+
 NF_BYTE_PERMUTE NF_INLINE row_weights split_row_weights(const int32_t *weights, size_t rows) {
     row_weights split;
     __m128i four = _mm_loadu_si128((const __m128i *)weights);
@@ -537,40 +538,47 @@ NF_BYTE_PERMUTE NF_INLINE row_weights split_row_weights(const int32_t *weights, 
     return split;
 }
 
-/* One output in each plane. */
-NF_BYTE_PERMUTE NF_INLINE void weigh_planes(uint8_t *out, size_t out_plane, const uint8_t *source, size_t source_row,
-                                            size_t planes, size_t width, size_t count, const int32_t *weights,
-                                            size_t rows) {
-    row_weights split = split_row_weights(weights, rows);
-    const uint8_t *row[4 * MOST_QUADS];
+NF_BYTE_PERMUTE NF_INLINE void weigh_columns32(uint8_t *out, const uint8_t *const *row, size_t x, __mmask32 wanted,
+                                               const row_weights *weights, size_t rows) {
+    __m256i pixels[4 * MOST_QUADS];
+    NF_UNROLL
     for (size_t k = 0; k < rows; k++)
-        row[k] = source + (k < count ? k : 0) * source_row;
-    for (size_t c = 0; c < planes; c++)
-        for (size_t x = 0; x < width; x += 32) {
-            __mmask32 wanted = width - x >= 32 ? ~(__mmask32)0 : ((__mmask32)1 << (width - x)) - 1;
-            __m256i pixels[4 * MOST_QUADS];
-            NF_UNROLL
-            for (size_t k = 0; k < rows; k++)
-                pixels[k] = _mm256_maskz_loadu_epi8(wanted, row[k] + c * width + x);
-            _mm256_storeu_si256((__m256i *)(out + c * out_plane + x), weigh_rows32(pixels, rows, &split));
+        pixels[k] = wanted == ALL_32 ? _mm256_loadu_si256((const __m256i *)(row[k] + x))
+                                     : _mm256_maskz_loadu_epi8(wanted, row[k] + x);
+    _mm256_storeu_si256((__m256i *)out, weigh_rows32(pixels, rows, weights));
+}
+
+/* All outputs, each of `rows` (2, 4 or 8) rows, some perhaps of no weight. */
+NF_BYTE_PERMUTE NF_INLINE void weigh_all_rows(uint8_t *out, size_t out_row, size_t out_plane, const uint8_t *source,
+                                              size_t source_row, size_t planes, size_t width, const nf_taps *taps,
+                                              size_t rows) {
+    for (size_t y = 0; y < taps->outputs; y++, out += out_row) {
+        const row_weights weights = split_row_weights(taps->weights + y * taps->most, rows);
+        const uint8_t *row[4 * MOST_QUADS] = {source + (taps->begin + taps->start[y]) * source_row};
+        NF_UNROLL
+        for (size_t k = 1; k < rows; k++)
+            row[k] = row[0] + (k < taps->count[y] ? k : 0) * source_row;
+        for (size_t c = 0; c < planes; c++) {
+            uint8_t *to = out + c * out_plane;
+            size_t x = c * width, end = x + width;
+            for (; x + 32 <= end; x += 32, to += 32)
+                weigh_columns32(to, row, x, ALL_32, &weights, rows);
+            if (x < end)
+                weigh_columns32(to, row, x, ALL_32 >> (32 - (end - x)), &weights, rows);
         }
+    }
 }
 
 NF_BYTE_PERMUTE static void resample_columns_permuting(uint8_t *out, size_t out_row, size_t out_plane,
                                                        const uint8_t *source, size_t source_row, size_t planes,
                                                        size_t width, const nf_taps *taps) {
-    source += taps->begin * source_row;
-    for (size_t y = 0; y < taps->outputs; y++, out += out_row) {
-        const uint8_t *first = source + taps->start[y] * source_row;
-        const int32_t *weights = taps->weights + y * taps->most;
-        size_t count = taps->count[y];
-        if (count <= 2)
-            weigh_planes(out, out_plane, first, source_row, planes, width, count, weights, 2);
-        else if (count <= 4)
-            weigh_planes(out, out_plane, first, source_row, planes, width, count, weights, 4);
-        else
-            weigh_planes(out, out_plane, first, source_row, planes, width, count, weights, 8);
-    }
+    size_t rows = weighed_inputs(taps->longest);
+    if (rows == PAIR)
+        weigh_all_rows(out, out_row, out_plane, source, source_row, planes, width, taps, PAIR);
+    else if (rows == 4)
+        weigh_all_rows(out, out_row, out_plane, source, source_row, planes, width, taps, 4);
+    else
+        weigh_all_rows(out, out_row, out_plane, source, source_row, planes, width, taps, 8);
 }
 
 void NF_KERNEL(group_taps)(nf_taps *taps, size_t channels) {
