@@ -95,7 +95,10 @@ NF_INLINE size_t look_up_shuffling(uint8_t *out, const uint8_t *in, const uint8_
 
 #ifdef NF_BYTE_PERMUTE
 NF_INLINE size_t look_up_vectors(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t n) {
-    return has_byte_permute() ? look_up_permuting(out, in, table, n) : look_up_shuffling(out, in, table, n);
+    if (!has_byte_permute())
+        return look_up_shuffling(out, in, table, n);
+    look_up_permuting(out, in, load_table256(table), n);
+    return n;
 }
 #else
 NF_INLINE size_t look_up_vectors(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t n) {

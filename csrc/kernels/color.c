@@ -10,12 +10,15 @@ NF_INLINE vreal luma(vreal r, vreal g, vreal b) {
     return v_mul(sum, v_set(1.0f / 65536));
 }
 
+NF_INLINE vreal blended(vreal pixel, float base, float factor) {
+    return base == 0 ? v_mul(v_set(factor), pixel) : v_blend(v_set(base), pixel, v_set(factor));
+}
+
 NF_INLINE void blend_many(uint8_t *out, const uint8_t *in, float base, float factor) {
     vreal mixed[V_MANY];
     NF_UNROLL
     for (int k = 0; k < V_MANY; k++) {
-        vreal pixel = v_load_bytes(in + k * NF_WIDTH), f = v_set(factor);
-        mixed[k] = base == 0 ? v_mul(f, pixel) : v_blend(v_set(base), pixel, f);
+        mixed[k] = blended(v_load_bytes(in + k * NF_WIDTH), base, factor);
     }
     v_store_many_bytes(out, mixed);
 }
@@ -91,41 +94,55 @@ NF_BYTE_PERMUTE static void luma_permuting(uint8_t *gray, const uint8_t *pixels,
                                              _mm512_loadu_si512(pixels + 2 * stride + i)));
 }
 
+/* The numbers first, first + 1, ... */
+NF_INLINE vreal numbers_from(int first) {
+    return v_add(_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), v_set((float)first));
+}
+
 /* By how much a blend with the luma exceeds it, for each difference of a pixel from it, and by how much it falls short.
  * Returns whether that holds for each luma, which it does unless the product of factor and difference is so close to a
  * whole number that their sum may be rounded to one. */
-NF_INLINE bool make_differences(uint8_t above[256], uint8_t below[256], float factor) {
-    const vreal places = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+NF_INLINE bool make_differences(table256 *above, table256 *below, float factor) {
     const vreal half_digit = v_set(0x1p-17f); /* of numbers below 256 */
-    bool close = false;
-    for (int i = 0; i < 256; i += NF_WIDTH) {
-        vreal product = v_mul(v_set(factor), v_add(places, v_set((float)i)));
-        vreal low = v_floor(product), rest = v_sub(product, low);
-        vmask whole = v_eq(rest, v_zero());
-        close |= (~whole & v_ge(half_digit, v_min(rest, v_sub(v_set(1), rest)))) != 0;
-        vreal high = v_add(low, v_select(whole, v_zero(), v_set(1)));
-        v_store_bytes(above + i, v_min(low, v_set(255)));
-        v_store_bytes(below + i, v_min(high, v_set(255)));
+    vmask close = 0;
+    NF_UNROLL
+    for (int part = 0; part < 4; part++) {
+        vint low[V_MANY], high[V_MANY];
+        NF_UNROLL
+        for (int k = 0; k < V_MANY; k++) {
+            vreal product = v_mul(v_set(factor), numbers_from(64 * part + NF_WIDTH * k));
+            vreal floor = v_floor(product), rest = v_sub(product, floor);
+            vmask broken = v_gt(rest, v_zero());
+            close |= broken & v_ge(half_digit, v_min(rest, v_sub(v_set(1), rest)));
+            low[k] = vi_from_real(floor);
+            high[k] = _mm512_mask_add_epi32(low[k], broken, low[k], vi_set(1));
+        }
+        above->parts[part] = pack_bytes64(low);
+        below->parts[part] = pack_bytes64(high);
     }
-    return !close;
+    return close == 0;
 }
 
-NF_BYTE_PERMUTE static void blend_constant_permuting(uint8_t *out, const uint8_t *in, float base, float factor,
-                                                     size_t n) {
-    uint8_t table[256];
-    for (int x = 0; x < 256; x++)
-        table[x] = (uint8_t)x;
-    blend_constant_plainly(table, table, base, factor, 256);
-    for (size_t i = look_up_permuting(out, in, table, n); i < n; i++)
-        out[i] = table[in[i]];
+NF_INLINE table256 make_blends(float base, float factor) {
+    table256 blends;
+    NF_UNROLL
+    for (int part = 0; part < 4; part++) {
+        vint numbers[V_MANY];
+        NF_UNROLL
+        for (int k = 0; k < V_MANY; k++) {
+            vreal pixel = numbers_from(64 * part + NF_WIDTH * k);
+            numbers[k] = vi_from_real(blended(pixel, base, factor));
+        }
+        blends.parts[part] = pack_bytes64(numbers);
+    }
+    return blends;
 }
 
 /* Returns whether it could. */
 NF_BYTE_PERMUTE static bool blend_luma_permuting(uint8_t *pixels, size_t stride, float factor, size_t n) {
-    uint8_t above_table[256], below_table[256];
-    if (!make_differences(above_table, below_table, factor))
+    table256 above, below;
+    if (!make_differences(&above, &below, factor))
         return false;
-    table256 above = load_table256(above_table), below = load_table256(below_table);
     for (size_t i = 0; i < n; i += 64) {
         __m512i rgb[3];
         NF_UNROLL
@@ -144,7 +161,7 @@ NF_BYTE_PERMUTE static bool blend_luma_permuting(uint8_t *pixels, size_t stride,
 
 void NF_KERNEL(blend_constant)(uint8_t *out, const uint8_t *in, float base, float factor, size_t n) {
     if (has_byte_permute())
-        blend_constant_permuting(out, in, base, factor, n);
+        look_up_permuting(out, in, make_blends(base, factor), n);
     else
         blend_constant_plainly(out, in, base, factor, n);
 }

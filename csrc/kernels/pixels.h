@@ -161,14 +161,19 @@ NF_BYTE_PERMUTE NF_INLINE __m512i look_up64(const table256 *table, __m512i x) {
     return _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high);
 }
 
-/* table[in[i]], as far as whole vectors go; returns how many are done. */
-__attribute__((unused)) NF_BYTE_PERMUTE static size_t look_up_permuting(uint8_t *out, const uint8_t *in,
-                                                                        const uint8_t *table, size_t n) {
-    table256 loaded = load_table256(table);
+/* Of 64 bytes, unless fewer are left. */
+NF_INLINE __mmask64 first_bytes(size_t left) {
+    return left >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
+}
+
+/* table[in[i]] */
+__attribute__((unused)) NF_BYTE_PERMUTE static void look_up_permuting(uint8_t *out, const uint8_t *in, table256 table,
+                                                                      size_t n) {
     size_t i = 0;
     for (; i + 64 <= n; i += 64)
-        _mm512_storeu_si512(out + i, look_up64(&loaded, _mm512_loadu_si512(in + i)));
-    return i;
+        _mm512_storeu_si512(out + i, look_up64(&table, _mm512_loadu_si512(in + i)));
+    __mmask64 rest = first_bytes(n - i);
+    _mm512_mask_storeu_epi8(out + i, rest, look_up64(&table, _mm512_maskz_loadu_epi8(rest, in + i)));
 }
 
 /* Numbers, saturated to 0..255, in order. */

@@ -13,10 +13,6 @@
 #define THREEFOLD(i) 3 * (i)
 static const uint8_t in_planes[3 * 64] = {ALL(PIXEL)}, in_pixels[64] = {ALL(THREEFOLD)};
 
-NF_INLINE __mmask64 first_bytes(size_t n) {
-    return n >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << n) - 1;
-}
-
 /* Planes are read and written as far as they are padded. */
 NF_BYTE_PERMUTE static void join_three_permuting(uint8_t *pixels, const uint8_t *planes, size_t stride, size_t n) {
     const __mmask64 blue[3] = {0x4924924924924924, 0x2492492492492492, 0x9249249249249249};
