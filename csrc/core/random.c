@@ -21,8 +21,7 @@ static void next_block(nf_random *random) {
 
 nf_random nf_random_at(uint64_t seed, uint32_t epoch, uint64_t index, uint32_t stream) {
     nf_random random = {.key = {(uint32_t)seed, (uint32_t)(seed >> 32)},
-                        .counter = {stream << 12, epoch, (uint32_t)index, (uint32_t)(index >> 32)},
-                        .used = 4};
+                        .counter = {stream << 12, epoch, (uint32_t)index, (uint32_t)(index >> 32)}};
     next_block(&random);
     return random;
 }

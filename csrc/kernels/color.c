@@ -17,9 +17,8 @@ NF_INLINE vreal blended(vreal pixel, float base, float factor) {
 NF_INLINE void blend_many(uint8_t *out, const uint8_t *in, float base, float factor) {
     vreal mixed[V_MANY];
     NF_UNROLL
-    for (int k = 0; k < V_MANY; k++) {
+    for (int k = 0; k < V_MANY; k++)
         mixed[k] = blended(v_load_bytes(in + k * NF_WIDTH), base, factor);
-    }
     v_store_many_bytes(out, mixed);
 }
 
@@ -111,10 +110,10 @@ NF_INLINE bool make_differences(table256 *above, table256 *below, float factor) 
         NF_UNROLL
         for (int k = 0; k < V_MANY; k++) {
             vreal product = v_mul(v_set(factor), numbers_from(64 * part + NF_WIDTH * k));
-            vreal floor = v_floor(product), rest = v_sub(product, floor);
+            vreal whole = v_floor(product), rest = v_sub(product, whole);
             vmask broken = v_gt(rest, v_zero());
             close |= broken & v_ge(half_digit, v_min(rest, v_sub(v_set(1), rest)));
-            low[k] = vi_from_real(floor);
+            low[k] = vi_from_real(whole);
             high[k] = _mm512_mask_add_epi32(low[k], broken, low[k], vi_set(1));
         }
         above->parts[part] = pack_bytes64(low);
@@ -123,6 +122,7 @@ NF_INLINE bool make_differences(table256 *above, table256 *below, float factor) 
     return close == 0;
 }
 
+/* What becomes of each level. */
 NF_INLINE table256 make_blends(float base, float factor) {
     table256 blends;
     NF_UNROLL
@@ -130,8 +130,8 @@ NF_INLINE table256 make_blends(float base, float factor) {
         vint numbers[V_MANY];
         NF_UNROLL
         for (int k = 0; k < V_MANY; k++) {
-            vreal pixel = numbers_from(64 * part + NF_WIDTH * k);
-            numbers[k] = vi_from_real(blended(pixel, base, factor));
+            vreal level = numbers_from(64 * part + NF_WIDTH * k);
+            numbers[k] = vi_from_real(blended(level, base, factor));
         }
         blends.parts[part] = pack_bytes64(numbers);
     }

@@ -14,7 +14,7 @@
 static const uint8_t in_planes[3 * 64] = {ALL(PIXEL)}, in_pixels[64] = {ALL(THREEFOLD)};
 
 /* Planes are read and written as far as they are padded. */
-NF_BYTE_PERMUTE static void join_three_permuting(uint8_t *pixels, const uint8_t *planes, size_t stride, size_t n) {
+NF_BYTE_PERMUTE static void join_permuting(uint8_t *pixels, const uint8_t *planes, size_t stride, size_t n) {
     const __mmask64 blue[3] = {0x4924924924924924, 0x2492492492492492, 0x9249249249249249};
     for (size_t i = 0; i < n; i += 64, pixels += 3 * 64) {
         __m512i r = _mm512_loadu_si512(planes + i), g = _mm512_loadu_si512(planes + stride + i);
@@ -33,7 +33,7 @@ NF_BYTE_PERMUTE static void join_three_permuting(uint8_t *pixels, const uint8_t 
     }
 }
 
-NF_BYTE_PERMUTE static void split_three_permuting(uint8_t *planes, size_t stride, const uint8_t *pixels, size_t n) {
+NF_BYTE_PERMUTE static void split_permuting(uint8_t *planes, size_t stride, const uint8_t *pixels, size_t n) {
     for (size_t i = 0; i < n; i += 64, pixels += 3 * 64) {
         __m512i parts[3], places = _mm512_loadu_si512(in_pixels);
         size_t left = 3 * (n - i);
@@ -53,22 +53,41 @@ NF_BYTE_PERMUTE static void split_three_permuting(uint8_t *planes, size_t stride
     }
 }
 
+/* These return whether the machine can. */
+static bool join_three(uint8_t *pixels, const uint8_t *planes, size_t stride, size_t n) {
+    if (!has_byte_permute())
+        return false;
+    join_permuting(pixels, planes, stride, n);
+    return true;
+}
+
+static bool split_three(uint8_t *planes, size_t stride, const uint8_t *pixels, size_t n) {
+    if (!has_byte_permute())
+        return false;
+    split_permuting(planes, stride, pixels, n);
+    return true;
+}
+
 #else
 
-static bool has_byte_permute(void) {
+static bool join_three(uint8_t *pixels, const uint8_t *planes, size_t stride, size_t n) {
+    (void)pixels, (void)planes, (void)stride, (void)n;
     return false;
 }
-#define join_three_permuting(pixels, planes, stride, n) (void)0
-#define split_three_permuting(planes, stride, pixels, n) (void)0
+
+static bool split_three(uint8_t *planes, size_t stride, const uint8_t *pixels, size_t n) {
+    (void)pixels, (void)planes, (void)stride, (void)n;
+    return false;
+}
 
 #endif
 
 /* Plain loops, which the compilers vectorise. */
 void NF_KERNEL(split_planes)(uint8_t *planes, size_t stride, const uint8_t *pixels, size_t channels, size_t n) {
+    if (channels == 3 && split_three(planes, stride, pixels, n))
+        return;
     if (channels == 1) {
         memcpy(planes, pixels, n);
-    } else if (channels == 3 && has_byte_permute()) {
-        split_three_permuting(planes, stride, pixels, n);
     } else if (channels == 3) {
         uint8_t *restrict r = planes, *restrict g = r + stride, *restrict b = g + stride;
         for (size_t i = 0; i < n; i++)
@@ -81,10 +100,10 @@ void NF_KERNEL(split_planes)(uint8_t *planes, size_t stride, const uint8_t *pixe
 }
 
 void NF_KERNEL(join_planes)(uint8_t *pixels, const uint8_t *planes, size_t stride, size_t channels, size_t n) {
+    if (channels == 3 && join_three(pixels, planes, stride, n))
+        return;
     if (channels == 1) {
         memcpy(pixels, planes, n);
-    } else if (channels == 3 && has_byte_permute()) {
-        join_three_permuting(pixels, planes, stride, n);
     } else if (channels == 3) {
         const uint8_t *r = planes, *g = r + stride, *b = g + stride;
         uint8_t *restrict to = pixels;

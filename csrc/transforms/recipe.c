@@ -125,7 +125,7 @@ static void draw_record(const sample_job *job, int64_t view, int64_t n) {
     const nf_recipe *recipe = job->recipe;
     char *record = job->records + (size_t)(view * job->count + n) * job->record_size;
     nf_extent extent = {job->images[n].height, job->images[n].width};
-    nf_random random[NF_MAX_TRANSFORMS];
+    nf_random random[NF_MAX_TRANSFORMS]; /* all beforehand: what is drawn decides branches, which need not wait then */
     for (int64_t i = 0; i < recipe->count; i++)
         random[i] = nf_random_at(job->seed, job->epoch, (uint64_t)job->indices[n],
                                  (uint32_t)((recipe->first_view + view) * NF_MAX_TRANSFORMS + i));
