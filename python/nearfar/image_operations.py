@@ -287,8 +287,8 @@ def rgb_to_grayscale(image, channels=1):
 def gaussian_blur(image, kernel_size, sigma=None):
     """Blur with a Gaussian kernel, w(d) ~ exp(-d^2 / (2 sigma^2)), normalised; borders are reflected.
 
-    Images of uint8 are filtered in whole numbers, with weights of 14 to 18 bits: of a thousand values, one comes out
-    rounded the other way.
+    Images of uint8 are filtered in whole numbers, with weights of 14 to 18 bits: of a thousand values, one or two come
+    out rounded the other way.
 
     Parameters
     ----------
