@@ -6,15 +6,6 @@
 
 typedef int32_t vnumbers __attribute__((vector_size(4 * NF_WIDTH)));
 
-NF_INLINE vint sum_products(vint pairs, vint weights) {
-#ifdef __AVX2__
-    return vi_sum_products(pairs, weights);
-#else
-    vint low = (pairs << 16 >> 16) * (weights << 16 >> 16), high = (pairs >> 16) * (weights >> 16);
-    return low + high;
-#endif
-}
-
 NF_INLINE void store_shorts(int16_t *p, vint a) {
 #if defined(__AVX512F__)
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a));
@@ -60,8 +51,8 @@ NF_INLINE sums begin_sums(int shift, int vectors) {
 }
 
 NF_INLINE void add_products(sums *s, int i, vint pairs, const int32_t weights[2]) {
-    s->first[i] = vi_add(s->first[i], sum_products(pairs, vi_set(weights[0])));
-    s->second[i] = vi_add(s->second[i], sum_products(pairs, vi_set(weights[1])));
+    s->first[i] = vi_add(s->first[i], vi_sum_products(pairs, vi_set(weights[0])));
+    s->second[i] = vi_add(s->second[i], vi_sum_products(pairs, vi_set(weights[1])));
 }
 
 void NF_KERNEL(pair_rows)(int32_t *pairs, const uint8_t *first, const uint8_t *second, size_t n) {

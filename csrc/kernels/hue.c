@@ -80,8 +80,6 @@ void NF_KERNEL(shift_hue)(uint8_t *pixels, size_t stride, float shift, size_t n)
     (uint8_t)(SHORT_BIT(hue, 0) | SHORT_BIT((hue) + 16, 1) | SHORT_BIT((hue) + 32, 2) | SHORT_BIT((hue) + 48, 3) | \
               SHORT_BIT((hue) + 64, 4) | SHORT_BIT((hue) + 80, 5) | SHORT_BIT((hue) + 96, 6) |                     \
               SHORT_BIT((hue) + 112, 7))
-#define FOUR(f, i) f(i), f((i) + 1), f((i) + 2), f((i) + 3)
-#define SIXTEEN(f, i) FOUR(f, i), FOUR(f, (i) + 4), FOUR(f, (i) + 8), FOUR(f, (i) + 12)
 static const uint8_t SHORT_BITS_TABLE[2][16] = {{SIXTEEN(SHORT_BITS, 0)}, {SIXTEEN(SHORT_BITS, 128)}};
 static const uint8_t POWERS_TABLE[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
 
@@ -221,8 +219,7 @@ void NF_KERNEL(shift_hue)(uint8_t *pixels, size_t stride, float shift, size_t n)
 
 /* ---- 64 pixels at a time, in whole numbers ---- */
 
-/* Tables of 256 bytes, by macros of the place. */
-#define SIXTY_FOUR(f, i) SIXTEEN(f, i), SIXTEEN(f, (i) + 16), SIXTEEN(f, (i) + 32), SIXTEEN(f, (i) + 48)
+/* Tables of 256 bytes. */
 #define TABLE(f) SIXTY_FOUR(f, 0), SIXTY_FOUR(f, 64), SIXTY_FOUR(f, 128), SIXTY_FOUR(f, 192)
 
 /* 2^15 / x rounded up; 2^16 / x rounded down, and below 2^16. For x = 0 any number will do. */

@@ -13,6 +13,11 @@ typedef uint8_t bytes16 __attribute__((vector_size(16)));
 #error "kernels of images are written for little-endian machines"
 #endif
 
+/* Tables, by macros of the place. */
+#define FOUR(f, i) f(i), f((i) + 1), f((i) + 2), f((i) + 3)
+#define SIXTEEN(f, i) FOUR(f, i), FOUR(f, (i) + 4), FOUR(f, (i) + 8), FOUR(f, (i) + 12)
+#define SIXTY_FOUR(f, i) SIXTEEN(f, i), SIXTEEN(f, (i) + 16), SIXTEEN(f, (i) + 32), SIXTEEN(f, (i) + 48)
+
 NF_INLINE bytes16 interleave_low(bytes16 a, bytes16 b) {
     return NF_SHUFFLE(bytes16, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
@@ -306,6 +311,11 @@ NF_INLINE vint vi_mul(vint a, vint b) {
     return a * b;
 }
 #define VI_SHIFT_RIGHT(a, bits) ((a) >> (bits))
+
+NF_INLINE vint vi_sum_products(vint pairs, vint factors) {
+    vint low = (pairs << 16 >> 16) * (factors << 16 >> 16), high = (pairs >> 16) * (factors >> 16);
+    return low + high;
+}
 
 NF_INLINE vint vb_load_rows(const uint8_t *const rows[], size_t step) {
     (void)step;

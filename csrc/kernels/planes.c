@@ -6,12 +6,9 @@
 
 /* For each byte of 64 pixels of three channels: where it is in the planes of red and green side by side, or in that of
  * blue; and for each of 64 red bytes its place in the pixels. */
-#define FOUR(call, i) call(i), call((i) + 1), call((i) + 2), call((i) + 3)
-#define SIXTEEN(call, i) FOUR(call, i), FOUR(call, (i) + 4), FOUR(call, (i) + 8), FOUR(call, (i) + 12)
-#define ALL(call) SIXTEEN(call, 0), SIXTEEN(call, 16), SIXTEEN(call, 32), SIXTEEN(call, 48)
 #define PIXEL(i) (i), 64 + (i), (i)
 #define THREEFOLD(i) 3 * (i)
-static const uint8_t in_planes[3 * 64] = {ALL(PIXEL)}, in_pixels[64] = {ALL(THREEFOLD)};
+static const uint8_t in_planes[3 * 64] = {SIXTY_FOUR(PIXEL, 0)}, in_pixels[64] = {SIXTY_FOUR(THREEFOLD, 0)};
 
 /* Planes are read and written as far as they are padded. */
 NF_BYTE_PERMUTE static void join_permuting(uint8_t *pixels, const uint8_t *planes, size_t stride, size_t n) {

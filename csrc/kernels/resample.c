@@ -346,8 +346,8 @@ static bool make_groups(group *groups, const nf_taps *taps, size_t channels) {
         if (needed > 128)
             return false;
         groups->begin = begin * channels;
-        groups->low = needed >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << needed) - 1;
-        groups->high = needed <= 64 ? 0 : ~(__mmask64)0 >> (128 - needed);
+        groups->low = first_bytes(needed);
+        groups->high = needed <= 64 ? 0 : first_bytes(needed - 64);
         vint first = vi_mul(vi_sub(start, vi_set((int32_t)begin)), vi_set((int32_t)channels * 0x01010101));
         for (size_t q = 0; q < (inputs + 3) / 4; q++) {
             int32_t four;
@@ -515,8 +515,6 @@ NF_BYTE_PERMUTE NF_INLINE __m256i weigh_rows32(const __m256i *pixels, size_t row
     return _mm256_packus_epi16(_mm256_packs_epi32(sums[0], sums[1]), _mm256_packs_epi32(sums[2], sums[3]));
 }
 
-static const __mmask32 ALL_32 = ~(__mmask32)0;
-
 NF_BYTE_PERMUTE NF_INLINE row_weights split_row_weights(const int32_t *weights, size_t rows) {
     row_weights split;
     __m128i four = _mm_loadu_si128((const __m128i *)weights);
@@ -538,6 +536,9 @@ NF_BYTE_PERMUTE NF_INLINE row_weights split_row_weights(const int32_t *weights, 
     return split;
 }
 
+static const __mmask32 ALL_32 = ~(__mmask32)0;
+
+/* 32 columns, of which those that are wanted are read. */
 NF_BYTE_PERMUTE NF_INLINE void weigh_columns32(uint8_t *out, const uint8_t *const *row, size_t x, __mmask32 wanted,
                                                const row_weights *weights, size_t rows) {
     __m256i pixels[4 * MOST_QUADS];

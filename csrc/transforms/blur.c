@@ -35,14 +35,14 @@ static filter make_numbers(int32_t *numbers, int64_t kernel, double sigma) {
     int64_t radius = kernel / 2;
     double sum = 1;
     for (int64_t k = 1; k <= radius; k++)
-        sum += 2 * exp(-0.5 * ((double)k / sigma) * ((double)k / sigma));
+        sum += 2 * nf_gaussian(k, sigma);
     filter f = {.bits = LEAST_BITS};
     while (f.bits < MOST_BITS && (double)(2 << f.bits) / sum <= INT16_MAX)
         f.bits++;
     double tail = 0;
     int32_t done = 0;
     for (int64_t k = radius; k > 0; k--) {
-        tail += exp(-0.5 * ((double)k / sigma) * ((double)k / sigma)) / sum * (1 << f.bits);
+        tail += nf_gaussian(k, sigma) / sum * (1 << f.bits);
         numbers[k] = (int32_t)(tail + 0.5) - done;
         done += numbers[k];
         if (f.radius == 0 && numbers[k] != 0)
@@ -93,10 +93,6 @@ static size_t blur_scratch_size(nf_extent in, int64_t kernel_height, int64_t ker
     return lay_out(in, kernel_height, kernel_width).size * sizeof(int32_t);
 }
 
-static int64_t reflect(int64_t i, int64_t n) {
-    return i < 0 ? -i : i >= n ? 2 * n - 2 - i : i;
-}
-
 /* Writes up to 63 bytes into the next row, which comes after. */
 static void blur_across(uint8_t *out, int16_t *row, int64_t width, const filter *across, int shift) {
     for (int64_t k = 1; k <= across->radius; k++) {
@@ -113,8 +109,8 @@ static void blur_plane(uint8_t *out, const uint8_t *in, nf_extent size, const fi
     for (int64_t y = 0; y < size.height; y += 2) {
         for (; ready <= y / 2 + down->radius; ready++) {
             int64_t first = 2 * ready - down->radius, second = nf_min(first + 1, last);
-            nf_kernel->pair_rows(pairs[ready], in + reflect(first, size.height) * size.width,
-                                 in + reflect(second, size.height) * size.width, (size_t)size.width);
+            nf_kernel->pair_rows(pairs[ready], in + nf_reflect(first, size.height) * size.width,
+                                 in + nf_reflect(second, size.height) * size.width, (size_t)size.width);
         }
         nf_kernel->blur_columns(rows[0], rows[1], (const int32_t *const *)pairs + y / 2, down->weights, down->count,
                                 down->bits - short_bits, (size_t)size.width);

@@ -2,23 +2,18 @@
 #include "deep.h"
 #include "transform.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---- Gaussian blur ---- */
-
-static int64_t reflect(int64_t i, int64_t n) {
-    return i < 0 ? -i : i >= n ? 2 * n - 2 - i : i;
-}
 
 /* Weights for distances 0, 1, ...; returns the largest distance whose weight changes a sum in single precision. */
 static int64_t make_weights(float *weights, int64_t kernel, double sigma) {
     double sum = 1;
     for (int64_t k = 1; k <= kernel / 2; k++)
-        sum += 2 * exp(-0.5 * ((double)k / sigma) * ((double)k / sigma));
+        sum += 2 * nf_gaussian(k, sigma);
     int64_t last = 0;
     for (int64_t k = 0; k <= kernel / 2; k++) {
-        double weight = exp(-0.5 * ((double)k / sigma) * ((double)k / sigma)) / sum;
+        double weight = nf_gaussian(k, sigma) / sum;
         weights[k] = (float)weight;
         if (weight > 1e-9)
             last = k;
@@ -33,8 +28,8 @@ static void blur_down(float *out, const nf_deep_view *view, int64_t y, const flo
     for (int64_t i = 0; i < row; i++)
         out[i] = weights[0] * middle[i];
     for (int64_t k = 1; k <= radius; k++) {
-        const float *above = view->pixels + reflect(y - k, view->height) * row;
-        const float *below = view->pixels + reflect(y + k, view->height) * row;
+        const float *above = view->pixels + nf_reflect(y - k, view->height) * row;
+        const float *below = view->pixels + nf_reflect(y + k, view->height) * row;
         for (int64_t i = 0; i < row; i++)
             out[i] += weights[k] * (above[i] + below[i]);
     }

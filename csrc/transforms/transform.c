@@ -1,6 +1,8 @@
 /* Parts that several types of transforms have in common. */
 #include "transform.h"
 
+#include <math.h>
+
 nf_status nf_check_range(nf_range range, const char *name, double least, double most) {
     if (!(range.low >= least && range.low <= range.high && range.high <= most))
         return nf_fail(NF_BAD_VALUE, "%s must be a range low <= high within %g..%g, got (%g, %g)", name, least, most,
@@ -43,4 +45,12 @@ void nf_draw_switch(void *record, const nf_transform *transform, nf_extent in, n
 
 void nf_draw_nothing(void *record, const nf_transform *transform, nf_extent in, nf_random *random) {
     (void)record, (void)transform, (void)in, (void)random;
+}
+
+double nf_gaussian(int64_t distance, double sigma) {
+    return exp(-0.5 * ((double)distance / sigma) * ((double)distance / sigma));
+}
+
+int64_t nf_reflect(int64_t i, int64_t n) {
+    return i < 0 ? -i : i >= n ? 2 * n - 2 - i : i;
 }

@@ -40,6 +40,12 @@ double nf_draw_range(nf_range range, nf_random *random);
 void nf_draw_switch(void *record, const nf_transform *transform, nf_extent in, nf_random *random);
 void nf_draw_nothing(void *record, const nf_transform *transform, nf_extent in, nf_random *random);
 
+/* exp(-distance^2 / (2 sigma^2)), a filter's weight but for a factor. */
+double nf_gaussian(int64_t distance, double sigma);
+
+/* What stands for place i of n where the ends are reflected without repeating them; -n < i < 2 n - 1. */
+int64_t nf_reflect(int64_t i, int64_t n);
+
 /* Operations on a view that several files use. */
 size_t nf_crop_scratch_size(nf_extent in, int64_t channels, nf_extent out);
 void nf_view_crop(nf_view *view, nf_box box, nf_extent out, nf_interpolation interpolation, bool mirror);
