@@ -131,7 +131,7 @@ static block_ahead ask_from(const correlation *job, int64_t first, int64_t count
     const nf_winograd_tiles *tiles = &job->tiles;
     int64_t next = first + job->block_tiles; /* of this worker, but for the end of its share */
     int64_t next_count = nf_clamp(tiles->count - next, 0, job->block_tiles);
-    int64_t products = matrix_count(job) * panel_count(job);
+    int64_t products = frequency_count(job) * panel_count(job);
     return (block_ahead){
         nf_tiles_ahead_share(tiles, nf_result_squares(tiles, job->out), first, count, 0, 1, products),
         nf_tiles_ahead_share(tiles, nf_source_parts(tiles, job->source), next, next_count, 0, 1, products)};
@@ -143,16 +143,16 @@ static void multiply(const correlation *job, float *m, const float *v, const flo
     int64_t input = input_stride(job), output = m_stride(job), row = m_row(job);
     for (int64_t matrix = 0; matrix < matrix_count(job); matrix++, u += matrix_stride(job, panels)) {
         nf_frequencies of = nf_matrix_frequencies(&job->tiles, matrix);
-        for (int64_t panel = 0; panel < panels; panel++) {
-            if (ahead) {
-                nf_tiles_ask(&job->tiles, &ahead->result);
-                nf_tiles_ask(&job->tiles, &ahead->source);
-            }
-            for (int64_t f = of.first; f < of.first + of.count; f++)
+        for (int64_t panel = 0; panel < panels; panel++)
+            for (int64_t f = of.first; f < of.first + of.count; f++) {
+                if (ahead) {
+                    nf_tiles_ask(&job->tiles, &ahead->result);
+                    nf_tiles_ask(&job->tiles, &ahead->source);
+                }
                 nf_kernel->gemm_tiles(m + f * output + panel * nf_tile_columns(), (size_t)row, v + f * input,
                                       u + panel * panel_size(job), (size_t)padded_channels(job), (size_t)count,
                                       written_columns(job, first + panel));
-        }
+            }
     }
 }
 

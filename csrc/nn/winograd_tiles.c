@@ -128,54 +128,57 @@ void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile 
     }
 }
 
-/* Asks for the memory of n floats, to be in a cache near by when they are read or written. */
-static void ask(const float *memory, int64_t n) {
-    for (int64_t j = 0; j < n; j += 16)
-        __builtin_prefetch(memory + j, 0, 2);
-    __asm__ volatile(""); /* else gcc sees a function without effects, and drops calls of it */
+/* ---- Ahead ---- */
+
+enum { LINE = 16 }; /* floats of a cache line */
+
+static void enter_row(nf_tiles_ahead *ahead) {
+    const nf_squares *from = &ahead->from;
+    int64_t y = ahead->at.i * from->step + ahead->row, x = ahead->at.j * from->step;
+    ahead->lines = ahead->row < ahead->rows ? nf_ceil_div(ahead->length, LINE) : 0;
+    ahead->line = from->images + ((ahead->at.image * from->h + y) * from->w + x) * from->c;
 }
 
-enum { RUN = 256 }; /* floats that are asked for at a time */
-
-/* Where the rows of the square that is next begin, and how much of them lies in the image. */
 static void enter_square(nf_tiles_ahead *ahead) {
     const nf_squares *from = &ahead->from;
-    int64_t y = ahead->at.i * from->step, x = ahead->at.j * from->step;
-    ahead->rows = nf_clamp(from->h - y, 0, from->size);
-    ahead->length = nf_min(from->size, from->w - x) * from->c;
-    ahead->first = from->images + ((ahead->at.image * from->h + y) * from->w + x) * from->c;
+    ahead->rows = nf_clamp(from->h - ahead->at.i * from->step, 0, from->size);
+    ahead->length = nf_clamp(from->w - ahead->at.j * from->step, 0, from->size) * from->c;
 }
 
 nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
                                     int64_t share, int64_t shares, int64_t times) {
-    int64_t runs = nf_ceil_div(from.size * from.c, RUN), all = count * from.size * runs;
-    int64_t begin = all * share / shares, end = all * (share + 1) / shares;
+    int64_t rows = count * from.size, begin = rows * share / shares, end = rows * (share + 1) / shares;
     nf_tiles_ahead ahead = {.from = from,
-                            .at = nf_tile_locate(tiles, first + begin / runs / from.size),
-                            .row = begin / runs % from.size,
-                            .begin = begin % runs * RUN,
-                            .runs = end - begin,
-                            .each = nf_ceil_div(end - begin, times)};
+                            .at = nf_tile_locate(tiles, first + begin / from.size),
+                            .row = begin % from.size,
+                            .rows_left = end - begin,
+                            .each = nf_ceil_div((end - begin) * nf_ceil_div(from.size * from.c, LINE), times)};
     enter_square(&ahead);
+    enter_row(&ahead);
     return ahead;
 }
 
-void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
-    const nf_squares *from = &ahead->from;
-    int64_t row_floats = from->size * from->c, now = nf_min(ahead->each, ahead->runs);
-    ahead->runs -= now;
-    for (; now > 0; now--) {
-        if (ahead->row < ahead->rows)
-            ask(ahead->first + ahead->row * from->w * from->c + ahead->begin,
-                nf_min(ahead->length - ahead->begin, RUN));
-        ahead->begin += RUN;
-        if (ahead->begin < row_floats)
-            continue;
-        ahead->begin = 0;
-        if (++ahead->row < from->size)
-            continue;
+/* To the next row, of this square or of the one after it. */
+static void advance_row(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
+    ahead->rows_left--;
+    if (++ahead->row == ahead->from.size) {
         ahead->row = 0;
         nf_tile_advance(tiles, &ahead->at);
         enter_square(ahead);
+    }
+    enter_row(ahead);
+}
+
+void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
+    for (int64_t wanted = ahead->each; wanted > 0 && ahead->rows_left > 0;) {
+        int64_t now = nf_min(wanted, ahead->lines);
+        for (int64_t i = 0; i < now; i++)
+            __builtin_prefetch(ahead->line + i * LINE);
+        __asm__ volatile(""); /* else gcc sees a loop without effects */
+        ahead->line += now * LINE;
+        ahead->lines -= now;
+        wanted -= now;
+        if (ahead->lines == 0)
+            advance_row(tiles, ahead);
     }
 }

@@ -123,10 +123,11 @@ static inline const nf_rescale *nf_tile_rescale(nf_rescale *rescale, const nf_wi
 typedef struct nf_tiles_ahead {
     nf_squares from;
     nf_tile at;           /* the square that is next, */
-    const float *first;   /* where it begins, */
-    int64_t rows, length; /* what of it, and of its rows, lies in the image, */
-    int64_t row, begin;   /* and the row and the float in that which come next */
-    int64_t runs, each;   /* pieces of rows that are left, and that are asked for at a time */
+    const float *line;    /* the cache line in it, */
+    int64_t lines, row;   /* lines that are left of its row, and that row's number; */
+    int64_t rows, length; /* what of its rows, and of each, lies in the image */
+    int64_t rows_left;    /* of all squares, the present row included */
+    int64_t each;         /* lines that are asked for at a time */
 } nf_tiles_ahead;
 
 /* The `share`-th of `shares` shares of the squares of `count` tiles, the first with index `first`; to be asked for
@@ -134,7 +135,8 @@ typedef struct nf_tiles_ahead {
 nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
                                     int64_t share, int64_t shares, int64_t times);
 
-/* Asks for one part of it, if there is something left. */
+/* Asks for one part of it, if there is something left. The parts are to be small and apart from each other: processors
+ * drop what they are asked for while some twenty lines are under way. */
 void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead);
 
 #endif

@@ -119,22 +119,8 @@ typedef struct part {
     int64_t stride;
 } part;
 
-static void multiply_part(const weight_job *job, const pass *now, int64_t matrix, part of) {
-    const nf_winograd_tiles *tiles = &job->tiles;
-    nf_frequencies frequencies = nf_matrix_frequencies(tiles, matrix);
-    int64_t first = frequencies.first * now->count, depth = frequencies.count * now->count;
-    int64_t panel_depth = nf_frequency_count(tiles) * now->count;
-    const float *v = now->v + first * v_row(tiles), *z = now->z + first * nf_tile_columns();
-    for (int64_t column = of.left; column < of.right; column += nf_tile_columns())
-        for (int64_t row = of.top; row < of.bottom; row += nf_tile_rows())
-            nf_kernel->gemm_columns(of.d_u + (row - of.top) * of.stride + column - of.left, (size_t)of.stride, v + row,
-                                    (size_t)v_row(tiles), z + column * panel_depth, (size_t)depth,
-                                    (size_t)nf_min(nf_tile_rows(), of.bottom - row),
-                                    (size_t)nf_min(nf_tile_columns(), of.right - column), now->accumulate);
-}
-
-/* The pixels of the pass that begins with tile `first`, if there is one: what is asked for during the products of the
- * one before. */
+/* The pixels of the pass that begins with tile `first`, if there is one: what is asked for, in `times` parts, during
+ * the products of the one before. */
 typedef struct pass_ahead {
     nf_tiles_ahead source, result;
 } pass_ahead;
@@ -153,11 +139,34 @@ static void ask_for_some(const weight_job *job, pass_ahead *ahead) {
     nf_tiles_ask(&job->tiles, &ahead->result);
 }
 
+/* ahead: or NULL */
+static void multiply_part(const weight_job *job, const pass *now, int64_t matrix, part of, pass_ahead *ahead) {
+    const nf_winograd_tiles *tiles = &job->tiles;
+    nf_frequencies frequencies = nf_matrix_frequencies(tiles, matrix);
+    int64_t first = frequencies.first * now->count, depth = frequencies.count * now->count;
+    int64_t panel_depth = nf_frequency_count(tiles) * now->count;
+    const float *v = now->v + first * v_row(tiles), *z = now->z + first * nf_tile_columns();
+    for (int64_t column = of.left; column < of.right; column += nf_tile_columns())
+        for (int64_t row = of.top; row < of.bottom; row += nf_tile_rows()) {
+            if (ahead)
+                ask_for_some(job, ahead);
+            nf_kernel->gemm_columns(of.d_u + (row - of.top) * of.stride + column - of.left, (size_t)of.stride, v + row,
+                                    (size_t)v_row(tiles), z + column * panel_depth, (size_t)depth,
+                                    (size_t)nf_min(nf_tile_rows(), of.bottom - row),
+                                    (size_t)nf_min(nf_tile_columns(), of.right - column), now->accumulate);
+        }
+}
+
+/* Products of register tiles for `rows` rows of a matrix. */
+static int64_t tile_products(const weight_job *job, int64_t rows) {
+    return nf_ceil_div(rows, nf_tile_rows()) * nf_ceil_div(job->tiles.k, nf_tile_columns());
+}
+
 /* Rows [top, bottom) of one matrix of a whole d_u. */
 static void multiply_rows(const weight_job *job, const pass *now, float *d_u, int64_t matrix, int64_t top,
-                          int64_t bottom) {
+                          int64_t bottom, pass_ahead *ahead) {
     int64_t c = job->tiles.c, k = job->tiles.k;
-    multiply_part(job, now, matrix, (part){top, bottom, 0, k, d_u + (matrix * c + top) * k, k});
+    multiply_part(job, now, matrix, (part){top, bottom, 0, k, d_u + (matrix * c + top) * k, k}, ahead);
 }
 
 static void segment_task(void *context, int64_t task, int worker) {
@@ -170,12 +179,10 @@ static void segment_task(void *context, int64_t task, int worker) {
         pass now = make_pass(job, worker, first, end);
         now.accumulate = first > begin;
         transform_tiles(job, &now, 0, now.count);
-        int64_t matrices = nf_matrix_count(&job->tiles);
-        pass_ahead ahead = pass_share(job, first + job->pass_tiles, end, 0, 1, matrices);
-        for (int64_t matrix = 0; matrix < matrices; matrix++) {
-            ask_for_some(job, &ahead);
-            multiply_rows(job, &now, d_u, matrix, 0, job->tiles.c);
-        }
+        int64_t matrices = nf_matrix_count(&job->tiles), c = job->tiles.c;
+        pass_ahead ahead = pass_share(job, first + job->pass_tiles, end, 0, 1, matrices * tile_products(job, c));
+        for (int64_t matrix = 0; matrix < matrices; matrix++)
+            multiply_rows(job, &now, d_u, matrix, 0, c, &ahead);
     }
 }
 
@@ -218,10 +225,9 @@ static void pass_task(void *context, int64_t task, int worker) {
     now.accumulate = job->first > 0;
     if (job->buffers > 1)
         ahead += job->pass_tiles;
-    pass_ahead asked = pass_share(job, ahead, job->tiles.count, task, products, 1);
-    ask_for_some(job, &asked);
     int64_t top = task % parts * PRODUCT_ROWS, bottom = nf_min(top + PRODUCT_ROWS, job->tiles.c);
-    multiply_rows(job, &now, job->d_u, task / parts, top, bottom);
+    pass_ahead asked = pass_share(job, ahead, job->tiles.count, task, products, tile_products(job, bottom - top));
+    multiply_rows(job, &now, job->d_u, task / parts, top, bottom, &asked);
 }
 
 static void part_task(void *context, int64_t task, int worker) {
@@ -233,7 +239,8 @@ static void part_task(void *context, int64_t task, int worker) {
     pass now = make_pass(job, 0, 0, job->tiles.count);
     float *d_u = job->d_u + worker * part_size();
     for (int64_t matrix = 0; matrix < nf_matrix_count(&job->tiles); matrix++)
-        multiply_part(job, &now, matrix, (part){top, top + rows, left, left + columns, d_u + matrix * stride, columns});
+        multiply_part(job, &now, matrix, (part){top, top + rows, left, left + columns, d_u + matrix * stride, columns},
+                      NULL);
     for (int64_t row = 0; row < rows; row++)
         job->tiles.form.weights_gradient(job->d_weight + (top + row) * k + left, (size_t)(c * k), d_u + row * columns,
                                          (size_t)stride, (size_t)columns, job->accumulate);
