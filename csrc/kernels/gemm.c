@@ -135,8 +135,12 @@ NF_INLINE void tile_by_columns(int height, int vectors, float *c, size_t stride,
                                const float *b, size_t depth, size_t rows, size_t columns, bool accumulate) {
     vreal sum[GEMM_ROWS][2];
     NF_UNROLL
-    for (int m = 0; m < height; m++)
+    for (int m = 0; m < height; m++) {
         sum[m][0] = sum[m][1] = v_zero();
+        if (accumulate && (size_t)m < rows) /* comes while the sums are made */
+            for (int v = 0; v < vectors; v++)
+                __builtin_prefetch(c + (size_t)m * stride + v * NF_WIDTH, 1);
+    }
 #ifndef __clang__
 #pragma GCC unroll 4
 #endif
