@@ -97,33 +97,59 @@ static void moments_task(void *context, int64_t task, int worker) {
     for_blocks(context, task, block_moments);
 }
 
-/* Merges the blocks' moments of some channels (Chan, Golub and LeVeque), and from them makes factor and shift. */
+/* The channels of a task. */
+typedef struct channel_range {
+    int64_t first, count;
+} channel_range;
+
+static channel_range task_channels(const nf_batch_norm *norm, int64_t task) {
+    int64_t first = task * CHANNELS_PER_TASK;
+    return (channel_range){first, nf_min(CHANNELS_PER_TASK, norm->c - first)};
+}
+
+/* Of some channels and one group, from the blocks' moments: those of all its rows (Chan, Golub and LeVeque). */
+static void merge_moments(const norm_job *job, int64_t group, channel_range of, double *mean, double *squares) {
+    const nf_batch_norm *norm = job->norm;
+    int64_t blocks = group_blocks(norm);
+    double count = 0;
+    for (int64_t j = 0; j < of.count; j++)
+        mean[j] = squares[j] = 0;
+    for (int64_t block = group * blocks; block < (group + 1) * blocks; block++) {
+        const float *moments = job->moments + block * 2 * norm->c + of.first;
+        double more = (double)block_rows(norm, block).count;
+        for (int64_t j = 0; j < of.count; j++) {
+            double difference = (double)moments[j] - mean[j];
+            squares[j] += (double)moments[norm->c + j] + difference * difference * count * more / (count + more);
+            mean[j] += difference * more / (count + more);
+        }
+        count += more;
+    }
+}
+
+/* Moments of some channels, and from them factor and shift. */
 static void statistics_task(void *context, int64_t task, int worker) {
     (void)worker;
     const norm_job *job = context;
     const nf_batch_norm *norm = job->norm;
-    int64_t c = norm->c, blocks = group_blocks(norm), end = nf_min((task + 1) * CHANNELS_PER_TASK, c);
-    double rows = (double)group_rows(norm);
-    for (int64_t j = task * CHANNELS_PER_TASK; j < end; j++)
-        for (int64_t group = 0; group < norm->groups; group++) {
-            double count = 0, mean = 0, squares = 0;
-            for (int64_t block = group * blocks; block < (group + 1) * blocks; block++) {
-                const float *moments = job->moments + block * 2 * c + j;
-                double more = (double)block_rows(norm, block).count, difference = (double)moments[0] - mean;
-                squares += (double)moments[c] + difference * difference * count * more / (count + more);
-                mean += difference * more / (count + more);
-                count += more;
-            }
-            double inverse = 1 / sqrt(squares / rows + (double)norm->eps), factor = (double)job->weight[j] * inverse;
-            job->saved[2 * group * c + j] = (float)mean;
-            job->saved[(2 * group + 1) * c + j] = (float)inverse;
-            job->factors[2 * group * c + j] = (float)factor;
-            job->factors[(2 * group + 1) * c + j] = (float)((double)job->bias[j] - mean * factor);
-            double momentum = (double)norm->momentum;
-            job->running_mean[j] = (float)((1 - momentum) * (double)job->running_mean[j] + momentum * mean);
-            job->running_var[j] =
-                (float)((1 - momentum) * (double)job->running_var[j] + momentum * squares / (rows - 1));
+    channel_range of = task_channels(norm, task);
+    int64_t c = norm->c;
+    double rows = (double)group_rows(norm), momentum = (double)norm->momentum;
+    for (int64_t group = 0; group < norm->groups; group++) {
+        double mean[CHANNELS_PER_TASK], squares[CHANNELS_PER_TASK];
+        merge_moments(job, group, of, mean, squares);
+        float *saved = job->saved + 2 * group * c + of.first, *factors = job->factors + 2 * group * c + of.first;
+        const float *weight = job->weight + of.first, *bias = job->bias + of.first;
+        float *running_mean = job->running_mean + of.first, *running_var = job->running_var + of.first;
+        for (int64_t j = 0; j < of.count; j++) {
+            double inverse = 1 / sqrt(squares[j] / rows + (double)norm->eps), factor = (double)weight[j] * inverse;
+            saved[j] = (float)mean[j];
+            saved[c + j] = (float)inverse;
+            factors[j] = (float)factor;
+            factors[c + j] = (float)((double)bias[j] - mean[j] * factor);
+            running_mean[j] = (float)((1 - momentum) * (double)running_mean[j] + momentum * mean[j]);
+            running_var[j] = (float)((1 - momentum) * (double)running_var[j] + momentum * squares[j] / (rows - 1));
         }
+    }
 }
 
 static void block_apply(const norm_job *job, int64_t block, row_range rows) {
@@ -238,26 +264,33 @@ static void gradient_task(void *context, int64_t task, int worker) {
     (void)worker;
     const norm_job *job = context;
     const nf_batch_norm *norm = job->norm;
-    int64_t c = norm->c, blocks = group_blocks(norm), end = nf_min((task + 1) * CHANNELS_PER_TASK, c);
-    double rows = (double)group_rows(norm);
-    for (int64_t j = task * CHANNELS_PER_TASK; j < end; j++) {
-        double d_weight = 0, d_bias = 0;
-        for (int64_t group = 0; group < norm->groups; group++) {
-            double sum = 0, sum_x = 0;
-            for (int64_t block = group * blocks; block < (group + 1) * blocks; block++) {
-                sum += (double)job->partial[block * 2 * c + j];
-                sum_x += (double)job->partial[(block * 2 + 1) * c + j];
+    channel_range of = task_channels(norm, task);
+    int64_t c = norm->c, blocks = group_blocks(norm);
+    double rows = (double)group_rows(norm), d_weight[CHANNELS_PER_TASK] = {0}, d_bias[CHANNELS_PER_TASK] = {0};
+    for (int64_t group = 0; group < norm->groups; group++) {
+        double sum[CHANNELS_PER_TASK] = {0}, sum_x[CHANNELS_PER_TASK] = {0};
+        for (int64_t block = group * blocks; block < (group + 1) * blocks; block++) {
+            const float *partial = job->partial + block * 2 * c + of.first;
+            for (int64_t j = 0; j < of.count; j++) {
+                sum[j] += (double)partial[j];
+                sum_x[j] += (double)partial[c + j];
             }
-            double inverse = (double)job->saved[(2 * group + 1) * c + j], factor = (double)job->weight[j] * inverse;
-            float *factors = job->factors + 3 * group * c;
-            factors[j] = (float)factor;
-            factors[c + j] = (float)(-factor * inverse * inverse * sum_x / rows);
-            factors[2 * c + j] = (float)(-factor * sum / rows);
-            d_bias += sum;
-            d_weight += sum_x * inverse;
         }
-        job->d_weight[j] = (job->accumulate_parameters ? job->d_weight[j] : 0.0f) + (float)d_weight;
-        job->d_bias[j] = (job->accumulate_parameters ? job->d_bias[j] : 0.0f) + (float)d_bias;
+        const float *saved_inverse = job->saved + (2 * group + 1) * c + of.first, *weight = job->weight + of.first;
+        float *factors = job->factors + 3 * group * c + of.first;
+        for (int64_t j = 0; j < of.count; j++) {
+            double inverse = (double)saved_inverse[j], factor = (double)weight[j] * inverse;
+            factors[j] = (float)factor;
+            factors[c + j] = (float)(-factor * inverse * inverse * sum_x[j] / rows);
+            factors[2 * c + j] = (float)(-factor * sum[j] / rows);
+            d_bias[j] += sum[j];
+            d_weight[j] += sum_x[j] * inverse;
+        }
+    }
+    for (int64_t j = 0; j < of.count; j++) {
+        float *weight = job->d_weight + of.first + j, *bias = job->d_bias + of.first + j;
+        *weight = (job->accumulate_parameters ? *weight : 0.0f) + (float)d_weight[j];
+        *bias = (job->accumulate_parameters ? *bias : 0.0f) + (float)d_bias[j];
     }
 }
 
