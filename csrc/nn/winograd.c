@@ -122,9 +122,9 @@ static size_t written_columns(const correlation *job, int64_t panel) {
 }
 
 /* What is asked for during the products of a block, which leave the way to memory idle: the tiles that they are for,
- * whose results are written afterwards, and those whose source is read next. */
+ * whose results are written afterwards, maybe plus an addend, and those whose source is read next. */
 typedef struct block_ahead {
-    nf_tiles_ahead result, source;
+    nf_tiles_ahead result, addend, source;
 } block_ahead;
 
 static block_ahead ask_from(const correlation *job, int64_t first, int64_t count) {
@@ -132,8 +132,11 @@ static block_ahead ask_from(const correlation *job, int64_t first, int64_t count
     int64_t next = first + job->block_tiles; /* of this worker, but for the end of its share */
     int64_t next_count = nf_clamp(tiles->count - next, 0, job->block_tiles);
     int64_t products = frequency_count(job) * panel_count(job);
+    const float *addend = job->behind.addend ? job->behind.addend : job->out;
+    int64_t addends = job->behind.addend ? count : 0;
     return (block_ahead){
         nf_tiles_ahead_share(tiles, nf_result_squares(tiles, job->out), first, count, 0, 1, products),
+        nf_tiles_ahead_share(tiles, nf_result_squares(tiles, addend), first, addends, 0, 1, products),
         nf_tiles_ahead_share(tiles, nf_source_parts(tiles, job->source), next, next_count, 0, 1, products)};
 }
 
@@ -147,6 +150,7 @@ static void multiply(const correlation *job, float *m, const float *v, const flo
             for (int64_t f = of.first; f < of.first + of.count; f++) {
                 if (ahead) {
                     nf_tiles_ask(&job->tiles, &ahead->result);
+                    nf_tiles_ask(&job->tiles, &ahead->addend);
                     nf_tiles_ask(&job->tiles, &ahead->source);
                 }
                 nf_kernel->gemm_tiles(m + f * output + panel * nf_tile_columns(), (size_t)row, v + f * input,
