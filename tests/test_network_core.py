@@ -452,22 +452,38 @@ def large_run(layers, x, d_y, groups, **options):
     return y, d_x, core.gradients.copy(), core.statistics.copy()
 
 
-@pytest.mark.parametrize("maker", [[batch_norm(), plain(RELU)], [batch_norm()], [layer_norm()], [plain(GELU)]])
+NORM_RELU = [batch_norm(), plain(RELU)]
+
+
 @pytest.mark.parametrize(
-    "reader", [conv(32, 3), conv(24, 3, 2), conv(20, 1, bias=1), conv(8, 5, 2), depthwise(3, 2, bias=1)]
+    "maker, reader, groups",
+    [
+        (NORM_RELU, conv(8, 3), 1),
+        (NORM_RELU, conv(8, 3, 2), 2),
+        (NORM_RELU, conv(8, 1), 1),
+        (NORM_RELU, depthwise(3, 2, bias=1), 1),
+        ([batch_norm()], conv(8, 3, 2), 1),
+        ([batch_norm()], conv(8, 1, bias=1), 2),
+        ([batch_norm()], conv(8, 5, 2), 1),
+        ([layer_norm()], conv(8, 3), 1),
+        ([layer_norm()], depthwise(3, 2, bias=1), 1),
+        ([plain(GELU)], conv(8, 1, bias=1), 1),
+    ],
 )
-def test_maps_made_in_blocks(maker, reader):
-    """Two groups at once give what one after the other gives, where maps are few enough to be made whole."""
-    layers = chain(conv(32, 3), *maker, reader, batch_norm())
+def test_maps_made_in_blocks(maker, reader, groups):
+    """As if a second network read what a first has made: that map exists. Two blocks are 16 MB, a group has more."""
+    parts = [chain(conv(32, 3), *maker), chain(reader, batch_norm())]
     random = np.random.default_rng(1)
-    x = random.normal(size=(140, 24, 26, 3)).astype(np.float32)
-    image = build(layers, (24, 26, 3), random).forward(x[:1], False, 1)
-    d_y = random.normal(size=(140, *image.shape[1:])).astype(np.float32)
-    y, d_x, gradients, _ = large_run(layers, x, d_y, 2)
-    halves = [large_run(layers, x[half], d_y[half], 1) for half in (slice(0, 70), slice(70, 140))]
-    assert relative(y, np.concatenate([half[0] for half in halves])) < 1e-6
-    assert relative(d_x, np.concatenate([half[1] for half in halves])) < 1e-5
-    assert relative(gradients, sum(half[2].astype(float) for half in halves)) < 1e-5
+    x = random.normal(size=(230 * groups, 24, 26, 3)).astype(np.float32)
+    first, second = build(parts[0], (24, 26, 3), random), build(parts[1], (24, 26, 32), random)
+    whole = build(chain(*parts[0], *parts[1]), (24, 26, 3), random)
+    whole.parameters[:] = np.concatenate([first.parameters, second.parameters])
+    wanted = second.forward(first.forward(x, True, groups), True, groups)
+    assert relative(whole.forward(x, True, groups), wanted) < 1e-6
+    d_y = random.normal(size=wanted.shape).astype(np.float32)
+    wanted = first.backward(second.backward(d_y, True, False), True, False)
+    assert relative(whole.backward(d_y, True, False), wanted) < 1e-5
+    assert relative(whole.gradients, np.concatenate([first.gradients, second.gradients])) < 1e-5
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
