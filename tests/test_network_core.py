@@ -488,10 +488,10 @@ def test_maps_made_in_blocks(maker, reader, groups):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_blocks_do_not_depend_on_threads(dtype):
-    layers = chain(conv(32, 3), batch_norm(), plain(RELU), conv(32, 3, 2), batch_norm(), plain(RELU), conv(8, 1))
+    layers = chain(conv(32, 3), *NORM_RELU, conv(32, 1), *NORM_RELU, conv(32, 3, 2), *NORM_RELU, conv(8, 1))
     random = np.random.default_rng(2)
-    x = random.normal(size=(70, 32, 32, 3)).astype(np.float32)
-    d_y = random.normal(size=(70, 16, 16, 8)).astype(np.float32)
+    x = random.normal(size=(140, 32, 32, 3)).astype(np.float32)
+    d_y = random.normal(size=(140, 16, 16, 8)).astype(np.float32)
     before = _core.get_num_threads()
     try:
         runs = []

@@ -5,6 +5,26 @@
  * that 32 channels are not gone through twice, in steps that caches can't foresee. */
 enum { GROUP = 4, PAIR = 2 };
 
+/* `statement` for all of c channels in groups of vectors: `group` of them, a constant, from channel j on, each with
+ * `rest` lanes. */
+#define FOR_GROUPS(c, statement)                                                                 \
+    do {                                                                                         \
+        size_t j = 0;                                                                            \
+        for (const size_t rest = NF_WIDTH; j + GROUP * NF_WIDTH <= (c); j += GROUP * NF_WIDTH) { \
+            enum { group = GROUP };                                                              \
+            statement;                                                                           \
+        }                                                                                        \
+        for (const size_t rest = NF_WIDTH; j + PAIR * NF_WIDTH <= (c); j += PAIR * NF_WIDTH) {   \
+            enum { group = PAIR };                                                               \
+            statement;                                                                           \
+        }                                                                                        \
+        for (; j < (c); j += NF_WIDTH) {                                                         \
+            enum { group = 1 };                                                                  \
+            const size_t rest = (c)-j;                                                           \
+            statement;                                                                           \
+        }                                                                                        \
+    } while (0)
+
 NF_INLINE void moments_of_group(int group, float *mean, float *squares, const float *x, size_t rows, size_t c,
                                 size_t rest) {
     vreal inverse = v_set(1.0f / (float)rows), sum[GROUP], square[GROUP];
@@ -35,13 +55,7 @@ NF_INLINE void moments_of_group(int group, float *mean, float *squares, const fl
 
 /* Mean of each channel, and the sum of squared differences from that mean. Two passes: the block is in the cache. */
 void NF_KERNEL(moments)(float *mean, float *squares, const float *x, size_t rows, size_t c) {
-    size_t j = 0;
-    for (; j + GROUP * NF_WIDTH <= c; j += GROUP * NF_WIDTH)
-        moments_of_group(GROUP, mean + j, squares + j, x + j, rows, c, NF_WIDTH);
-    for (; j + PAIR * NF_WIDTH <= c; j += PAIR * NF_WIDTH)
-        moments_of_group(PAIR, mean + j, squares + j, x + j, rows, c, NF_WIDTH);
-    for (; j < c; j += NF_WIDTH)
-        moments_of_group(1, mean + j, squares + j, x + j, rows, c, c - j);
+    FOR_GROUPS(c, moments_of_group(group, mean + j, squares + j, x + j, rows, c, rest));
 }
 
 NF_INLINE void scale_shift_group(int group, float *y, const float *x, const float *addend, const float *factor,
@@ -67,15 +81,8 @@ NF_INLINE void scale_shift_group(int group, float *y, const float *x, const floa
 /* y = factor x + shift (+ addend), then max(., 0) if relu; addend may be NULL, y may be x. */
 void NF_KERNEL(scale_shift)(float *y, const float *x, const float *addend, const float *factor, const float *shift,
                             size_t rows, size_t c, bool relu) {
-    size_t j = 0;
-    for (; j + GROUP * NF_WIDTH <= c; j += GROUP * NF_WIDTH)
-        scale_shift_group(GROUP, y + j, x + j, addend ? addend + j : NULL, factor + j, shift + j, rows, c, NF_WIDTH,
-                          relu);
-    for (; j + PAIR * NF_WIDTH <= c; j += PAIR * NF_WIDTH)
-        scale_shift_group(PAIR, y + j, x + j, addend ? addend + j : NULL, factor + j, shift + j, rows, c, NF_WIDTH,
-                          relu);
-    for (; j < c; j += NF_WIDTH)
-        scale_shift_group(1, y + j, x + j, addend ? addend + j : NULL, factor + j, shift + j, rows, c, c - j, relu);
+    FOR_GROUPS(c, scale_shift_group(group, y + j, x + j, addend ? addend + j : NULL, factor + j, shift + j, rows, c,
+                                    rest, relu));
 }
 
 /* How ReLU's way back knows where its output is 0: a constant below, so that each has a loop of its own. */
@@ -118,16 +125,8 @@ NF_INLINE void sums_of_group(int group, int relu, float *sum, float *sum_x, floa
 
 NF_INLINE void sums(int relu, float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean,
                     const float *factor, const float *shift, size_t rows, size_t c) {
-    size_t j = 0;
-    for (; j + GROUP * NF_WIDTH <= c; j += GROUP * NF_WIDTH)
-        sums_of_group(GROUP, relu, sum + j, sum_x + j, d_y + j, relu == BY_OUTPUT ? y + j : NULL, x + j, mean + j,
-                      factor + j, shift + j, rows, c, NF_WIDTH);
-    for (; j + PAIR * NF_WIDTH <= c; j += PAIR * NF_WIDTH)
-        sums_of_group(PAIR, relu, sum + j, sum_x + j, d_y + j, relu == BY_OUTPUT ? y + j : NULL, x + j, mean + j,
-                      factor + j, shift + j, rows, c, NF_WIDTH);
-    for (; j < c; j += NF_WIDTH)
-        sums_of_group(1, relu, sum + j, sum_x + j, d_y + j, relu == BY_OUTPUT ? y + j : NULL, x + j, mean + j,
-                      factor + j, shift + j, rows, c, c - j);
+    FOR_GROUPS(c, sums_of_group(group, relu, sum + j, sum_x + j, d_y + j, relu == BY_OUTPUT ? y + j : NULL, x + j,
+                                mean + j, factor + j, shift + j, rows, c, rest));
 }
 
 /* sum = sum of d_y, sum_x = sum of d_y (x - mean). With relu, d_y is first set to zero where y is zero; or if y is

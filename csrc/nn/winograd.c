@@ -132,11 +132,10 @@ static block_ahead ask_from(const correlation *job, int64_t first, int64_t count
     int64_t next = first + job->block_tiles; /* of this worker, but for the end of its share */
     int64_t next_count = nf_clamp(tiles->count - next, 0, job->block_tiles);
     int64_t products = frequency_count(job) * panel_count(job);
-    const float *addend = job->behind.addend ? job->behind.addend : job->out;
-    int64_t addends = job->behind.addend ? count : 0;
+    const float *addend = job->behind.addend;
     return (block_ahead){
         nf_tiles_ahead_share(tiles, nf_result_squares(tiles, job->out), first, count, 0, 1, products),
-        nf_tiles_ahead_share(tiles, nf_result_squares(tiles, addend), first, addends, 0, 1, products),
+        nf_tiles_ahead_share(tiles, nf_result_squares(tiles, addend), first, addend ? count : 0, 0, 1, products),
         nf_tiles_ahead_share(tiles, nf_source_parts(tiles, job->source), next, next_count, 0, 1, products)};
 }
 

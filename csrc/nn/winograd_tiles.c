@@ -134,9 +134,12 @@ enum { LINE = 16 }; /* floats of a cache line */
 
 static void enter_row(nf_tiles_ahead *ahead) {
     const nf_squares *from = &ahead->from;
+    ahead->lines = 0;
+    if (ahead->rows_left == 0 || ahead->row >= ahead->rows)
+        return;
     int64_t y = ahead->at.i * from->step + ahead->row, x = ahead->at.j * from->step;
-    ahead->lines = ahead->row < ahead->rows ? nf_ceil_div(ahead->length, LINE) : 0;
     ahead->line = from->images + ((ahead->at.image * from->h + y) * from->w + x) * from->c;
+    ahead->lines = nf_ceil_div(ahead->length, LINE);
 }
 
 static void enter_square(nf_tiles_ahead *ahead) {
