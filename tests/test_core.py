@@ -354,21 +354,22 @@ def busy():
 thread = threading.Thread(target=busy)
 thread.start()
 expected = nf.measure.nearest_neighbors(v[:500], v[:500], 3)[0].tobytes()
-for i in range(300):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)  # ends one that hangs, with a status that says so
-        os._exit(0 if nf.measure.nearest_neighbors(v[:500], v[:500], 3)[0].tobytes() == expected else 1)
-    _, status = os.waitpid(child, 0)
-    assert status == 0, (i, status)
-stop.set()
+try:
+    for i in range(300):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)  # ends one that hangs, with a status that says so
+            os._exit(0 if nf.measure.nearest_neighbors(v[:500], v[:500], 3)[0].tobytes() == expected else 1)
+        _, status = os.waitpid(child, 0)
+        assert status == 0, (i, status)
+finally:
+    stop.set()
 thread.join()
 print("done")
 """
 
 
 def test_forks_while_another_thread_has_the_pool():
-    # Half a minute under a sanitizer, and minutes if the machine has more to do.
     assert output_of(FORK_BESIDE_A_BUSY_THREAD, timeout=600) == "done"
 
 
