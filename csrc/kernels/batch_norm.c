@@ -141,22 +141,37 @@ void NF_KERNEL(batch_norm_sums)(float *sum, float *sum_x, float *d_y, const floa
         sums(BY_INPUT, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c);
 }
 
-NF_INLINE void backward(bool masks, float *d_x, const float *d_y, const float *x, const float *mean,
-                        const float *factor_y, const float *factor_x, const float *shift, const float *relu,
-                        size_t rows, size_t c, bool accumulate) {
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < c; j += NF_WIDTH) {
-            size_t at = i * c + j, rest = c - j;
+NF_INLINE void backward_of_group(int group, bool masks, float *d_x, const float *d_y, const float *x, const float *mean,
+                                 const float *factor_y, const float *factor_x, const float *shift, const float *relu,
+                                 size_t rows, size_t c, size_t rest, bool accumulate) {
+    vreal center[GROUP], of_y[GROUP], of_x[GROUP], offset[GROUP];
+    NF_UNROLL
+    for (int g = 0; g < group; g++) {
+        center[g] = v_load_some(mean + g * NF_WIDTH, rest);
+        of_y[g] = v_load_some(factor_y + g * NF_WIDTH, rest);
+        of_x[g] = v_load_some(factor_x + g * NF_WIDTH, rest);
+        offset[g] = v_load_some(shift + g * NF_WIDTH, rest);
+    }
+    for (size_t i = 0; i < rows; i++) {
+        NF_UNROLL
+        for (int g = 0; g < group; g++) {
+            size_t j = (size_t)(g * NF_WIDTH), at = i * c + j;
             vreal value = v_load_some(x + at, rest), gradient = v_load_some(d_y + at, rest);
             if (masks) {
                 vreal output = v_fma(v_load_some(relu + j, rest), value, v_load_some(relu + c + j, rest));
                 gradient = v_keep(v_gt(output, v_zero()), gradient);
             }
-            vreal centered = v_sub(value, v_load_some(mean + j, rest));
-            vreal d = v_fma(v_load_some(factor_x + j, rest), centered, v_load_some(shift + j, rest));
-            d = v_fma(v_load_some(factor_y + j, rest), gradient, d);
+            vreal d = v_fma(of_y[g], gradient, v_fma(of_x[g], v_sub(value, center[g]), offset[g]));
             v_store_some(d_x + at, accumulate ? v_add(v_load_some(d_x + at, rest), d) : d, rest);
         }
+    }
+}
+
+NF_INLINE void backward(bool masks, float *d_x, const float *d_y, const float *x, const float *mean,
+                        const float *factor_y, const float *factor_x, const float *shift, const float *relu,
+                        size_t rows, size_t c, bool accumulate) {
+    FOR_GROUPS(c, backward_of_group(group, masks, d_x + j, d_y + j, x + j, mean + j, factor_y + j, factor_x + j,
+                                    shift + j, masks ? relu + j : NULL, rows, c, rest, accumulate));
 }
 
 /* d_x (+)= factor_y d_y + factor_x (x - mean) + shift; d_x may be d_y. If relu, factors and shifts (2, c), is not NULL,

@@ -28,21 +28,25 @@ size_t nf_batch_norm_moments_size(const nf_batch_norm *norm) {
 }
 
 /* Saved: mean and inverse deviation of each group and channel, then the factors and shifts of y = factor x + shift. */
-static size_t factors_size(const nf_batch_norm *norm) {
+static size_t affine_size(const nf_batch_norm *norm) {
     return (size_t)(2 * norm->groups * norm->c);
 }
 
 size_t nf_batch_norm_saved_size(const nf_batch_norm *norm) {
-    return 2 * factors_size(norm);
+    return 2 * affine_size(norm);
 }
 
 const float *nf_batch_norm_saved_factors(const nf_batch_norm *norm, const float *saved) {
-    return saved + factors_size(norm);
+    return saved + affine_size(norm);
 }
 
-/* Scratch: partial sums of each block, then three factors for each group and channel. */
+/* Scratch: partial sums of each block, or factors and shifts. */
 size_t nf_batch_norm_scratch(const nf_batch_norm *norm) {
-    return nf_batch_norm_moments_size(norm) + (size_t)(3 * norm->groups * norm->c);
+    return nf_larger(nf_batch_norm_moments_size(norm), affine_size(norm));
+}
+
+size_t nf_batch_norm_factors_size(const nf_batch_norm *norm) {
+    return (size_t)(3 * norm->groups * norm->c);
 }
 
 typedef struct norm_job {
@@ -51,9 +55,9 @@ typedef struct norm_job {
     const float *x, *addend, *moments, *weight, *bias;
     const float *affine; /* on the way back, forward's factors */
     uint16_t *stored;
-    float *d_x, *d_y, *d_weight, *d_bias;
+    float *d_y, *d_weight, *d_bias;
     const float *output;
-    bool accumulate_input, accumulate_parameters;
+    bool accumulate;
 } norm_job;
 
 typedef struct row_range {
@@ -174,7 +178,7 @@ nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *save
                     .running_mean = running_mean,
                     .running_var = running_var,
                     .partial = scratch,
-                    .factors = saved + factors_size(norm),
+                    .factors = saved + affine_size(norm),
                     .x = x,
                     .addend = addend,
                     .moments = moments,
@@ -209,7 +213,7 @@ nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const floa
 
 nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
                               const float *saved) {
-    float *factors = (float *)(uintptr_t)saved + factors_size(norm);
+    float *factors = (float *)(uintptr_t)saved + affine_size(norm);
     norm_job job = {.norm = norm, .y = y, .factors = factors, .x = x, .addend = addend};
     return over_blocks(apply_task, &job);
 }
@@ -219,7 +223,7 @@ nf_status nf_batch_norm_rows(const nf_batch_norm *norm, float *y, const float *x
     nf_batch_norm part = *norm;
     part.rows = count;
     part.groups = 1;
-    float *factors = (float *)(uintptr_t)saved + factors_size(norm) + first / group_rows(norm) * 2 * norm->c;
+    float *factors = (float *)(uintptr_t)saved + affine_size(norm) + first / group_rows(norm) * 2 * norm->c;
     norm_job job = {.norm = &part, .y = y, .factors = factors, .x = x};
     return over_blocks(apply_task, &job);
 }
@@ -237,7 +241,7 @@ static void store_task(void *context, int64_t task, int worker) {
 }
 
 nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const float *x, const float *saved) {
-    float *factors = (float *)(uintptr_t)saved + factors_size(norm);
+    float *factors = (float *)(uintptr_t)saved + affine_size(norm);
     norm_job job = {.norm = norm, .stored = stored, .factors = factors, .x = x};
     return over_blocks(store_task, &job);
 }
@@ -289,24 +293,9 @@ static void gradient_task(void *context, int64_t task, int worker) {
     }
     for (int64_t j = 0; j < of.count; j++) {
         float *weight = job->d_weight + of.first + j, *bias = job->d_bias + of.first + j;
-        *weight = (job->accumulate_parameters ? *weight : 0.0f) + (float)d_weight[j];
-        *bias = (job->accumulate_parameters ? *bias : 0.0f) + (float)d_bias[j];
+        *weight = (job->accumulate ? *weight : 0.0f) + (float)d_weight[j];
+        *bias = (job->accumulate ? *bias : 0.0f) + (float)d_bias[j];
     }
-}
-
-static void block_input_gradient(const norm_job *job, int64_t block, row_range rows) {
-    (void)block;
-    int64_t c = job->norm->c, at = rows.first * c;
-    const float *factors = job->factors + 3 * rows.group * c, *affine = job->affine + 2 * rows.group * c;
-    bool relu = job->norm->relu && !job->output;
-    nf_kernel->batch_norm_backward(job->d_x + at, job->d_y + at, job->x + at, job->saved + 2 * rows.group * c, factors,
-                                   factors + c, factors + 2 * c, relu ? affine : NULL, (size_t)rows.count, (size_t)c,
-                                   job->accumulate_input);
-}
-
-static void input_gradient_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    for_blocks(context, task, block_input_gradient);
 }
 
 nf_status nf_batch_norm_sums(const nf_batch_norm *norm, float *sums, const float *d_y, const float *x,
@@ -320,32 +309,61 @@ nf_status nf_batch_norm_sums(const nf_batch_norm *norm, float *sums, const float
     norm_job job = {.norm = &part,
                     .partial = sums + block * 2 * norm->c,
                     .saved = mean,
-                    .affine = mean + factors_size(norm),
+                    .affine = mean + affine_size(norm),
                     .x = x,
                     .d_y = (float *)(uintptr_t)d_y};
     return over_blocks(sums_task, &job);
 }
 
-nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d_weight, float *d_bias, float *d_y,
-                                 const float *y, const float *x, const float *saved, const float *sums,
-                                 const float *weight, bool accumulate_input, bool accumulate_parameters,
-                                 float *scratch) {
+nf_status nf_batch_norm_backward_parameters(const nf_batch_norm *norm, float *factors, float *d_weight, float *d_bias,
+                                            float *d_y, const float *y, const float *x, const float *saved,
+                                            const float *sums, const float *weight, bool accumulate, float *scratch) {
     norm_job job = {.norm = norm,
                     .saved = (float *)(uintptr_t)saved,
                     .affine = nf_batch_norm_saved_factors(norm, saved),
                     .partial = sums ? (float *)(uintptr_t)sums : scratch,
-                    .factors = scratch + nf_batch_norm_moments_size(norm),
+                    .factors = factors,
                     .x = x,
                     .weight = weight,
-                    .d_x = d_x,
-                    .d_y = d_y,
                     .d_weight = d_weight,
                     .d_bias = d_bias,
+                    .d_y = d_y,
                     .output = y,
-                    .accumulate_input = accumulate_input,
-                    .accumulate_parameters = accumulate_parameters};
+                    .accumulate = accumulate};
     if (!sums)
         NF_TRY(over_blocks(sums_task, &job));
-    NF_TRY(over_channels(gradient_task, &job));
-    return d_x ? over_blocks(input_gradient_task, &job) : NF_OK;
+    return over_channels(gradient_task, &job);
+}
+
+void nf_batch_norm_backward_rows(const nf_batch_norm_gradient *of, float *d_x, int64_t first, int64_t count,
+                                 bool accumulate) {
+    const nf_batch_norm *norm = of->norm;
+    int64_t c = norm->c, group = first / group_rows(norm), at = first * c;
+    const float *factors = of->factors + 3 * group * c;
+    const float *affine = nf_batch_norm_saved_factors(norm, of->saved) + 2 * group * c;
+    nf_kernel->batch_norm_backward(d_x, of->d_y + at, of->x + at, of->saved + 2 * group * c, factors, factors + c,
+                                   factors + 2 * c, norm->relu && !of->masked ? affine : NULL, (size_t)count, (size_t)c,
+                                   accumulate);
+}
+
+typedef struct input_job {
+    const nf_batch_norm_gradient *of;
+    bool accumulate;
+} input_job;
+
+static void input_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const input_job *job = context;
+    const nf_batch_norm *norm = job->of->norm;
+    int64_t end = nf_min((task + 1) * BLOCKS_PER_TASK, block_count(norm));
+    for (int64_t block = task * BLOCKS_PER_TASK; block < end; block++) {
+        row_range rows = block_rows(norm, block);
+        nf_batch_norm_backward_rows(job->of, job->of->d_x + rows.first * norm->c, rows.first, rows.count,
+                                    job->accumulate);
+    }
+}
+
+nf_status nf_batch_norm_backward_input(const nf_batch_norm_gradient *of, bool accumulate) {
+    input_job job = {of, accumulate};
+    return nf_parallel(input_task, &job, nf_ceil_div(block_count(of->norm), BLOCKS_PER_TASK), of->norm->workers);
 }

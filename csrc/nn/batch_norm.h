@@ -18,7 +18,8 @@ typedef struct nf_batch_norm {
     int workers;
 } nf_batch_norm;
 
-size_t nf_batch_norm_scratch(const nf_batch_norm *norm); /* floats, either direction */
+size_t nf_batch_norm_scratch(const nf_batch_norm *norm);      /* floats, either direction */
+size_t nf_batch_norm_factors_size(const nf_batch_norm *norm); /* floats of the way back's factors */
 size_t
 nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what the way back needs besides x, y */
 size_t nf_batch_norm_moments_size(const nf_batch_norm *norm); /* floats of `moments` */
@@ -57,12 +58,26 @@ nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const
 nf_status nf_batch_norm_sums(const nf_batch_norm *norm, float *sums, const float *d_y, const float *x,
                              const float *saved, int64_t first, int64_t count);
 
-/* y: for ReLU after a sum, else NULL; then d_y becomes the gradient before ReLU, which is also the addend's. d_x (+)=
- * the gradient of x; d_x may be d_y, and NULL where nobody wants it. sums: those of nf_batch_norm_sums, of all rows, or
- * NULL. */
-nf_status nf_batch_norm_backward(const nf_batch_norm *norm, float *d_x, float *d_weight, float *d_bias, float *d_y,
-                                 const float *y, const float *x, const float *saved, const float *sums,
-                                 const float *weight, bool accumulate_input, bool accumulate_parameters,
-                                 float *scratch);
+/* y: for ReLU after a sum, else NULL; then d_y becomes the gradient before ReLU, which is also the addend's. sums:
+ * those of nf_batch_norm_sums, of all rows, or NULL. factors: nf_batch_norm_factors_size floats, for the gradient of x.
+ */
+nf_status nf_batch_norm_backward_parameters(const nf_batch_norm *norm, float *factors, float *d_weight, float *d_bias,
+                                            float *d_y, const float *y, const float *x, const float *saved,
+                                            const float *sums, const float *weight, bool accumulate, float *scratch);
+
+/* The gradient d_x of x, which then is a factor times d_y and one times x and a shift. */
+typedef struct nf_batch_norm_gradient {
+    const nf_batch_norm *norm;
+    const float *d_y, *x, *saved, *factors;
+    bool masked; /* d_y is the gradient before ReLU already */
+    float *d_x;  /* may be d_y */
+} nf_batch_norm_gradient;
+
+/* d_x (+)= that of `count` rows, from `first` on, all of one group; d_x begins at the first of them. */
+void nf_batch_norm_backward_rows(const nf_batch_norm_gradient *of, float *d_x, int64_t first, int64_t count,
+                                 bool accumulate);
+
+/* All of them, to of->d_x. */
+nf_status nf_batch_norm_backward_input(const nf_batch_norm_gradient *of, bool accumulate);
 
 #endif

@@ -39,6 +39,10 @@ bool nf_conv_takes_before(const nf_conv *conv) {
     return conv->algorithm != NF_CONV_DIRECT;
 }
 
+bool nf_conv_takes_gradient(const nf_conv *conv) {
+    return conv->algorithm != NF_CONV_DIRECT || nf_few_channels_backward_pays(conv);
+}
+
 /* ---- Forward ---- */
 
 static nf_gather forward_gather(const nf_conv *conv) {
@@ -332,11 +336,12 @@ static void reduce_task(void *context, int64_t task, int worker) {
 }
 
 nf_status nf_conv_backward_parameters(const nf_conv *conv, float *d_weight, float *d_bias, const float *x,
-                                      const nf_before *before, const float *d_y, bool accumulate, float *scratch) {
+                                      const nf_before *before, float *d_y, const nf_batch_norm_gradient *behind,
+                                      bool accumulate, float *scratch) {
     if (conv->algorithm != NF_CONV_DIRECT)
-        return nf_winograd_backward_weight(conv, d_weight, x, before, d_y, accumulate, scratch);
+        return nf_winograd_backward_weight(conv, d_weight, x, before, d_y, behind, accumulate, scratch);
     if (nf_few_channels_backward_pays(conv))
-        return nf_few_channels_backward_parameters(conv, d_weight, d_bias, x, d_y, accumulate, scratch);
+        return nf_few_channels_backward_parameters(conv, d_weight, d_bias, x, d_y, behind, accumulate, scratch);
     weight_job job = {.conv = conv,
                       .gather = forward_gather(conv),
                       .split = split_weights(conv),

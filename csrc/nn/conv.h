@@ -7,6 +7,7 @@
 
 #include "../core/status.h"
 #include "around.h"
+#include "batch_norm.h"
 
 enum { NF_MAX_KERNEL = 31 }; /* taps along one side */
 
@@ -21,10 +22,11 @@ typedef struct nf_conv {
 /* What `wanted` comes to for this convolution. */
 nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorithm wanted);
 
-/* Whether nf_conv_forward takes batch norm's moments in passing; and whether forward and backward_parameters do what
- * the layers before do. */
+/* Whether nf_conv_forward takes batch norm's moments in passing; whether forward and backward_parameters do what the
+ * layers before do; and whether backward_parameters makes the gradient of its results from batch norm's. */
 bool nf_conv_takes_moments(const nf_conv *conv);
 bool nf_conv_takes_before(const nf_conv *conv);
+bool nf_conv_takes_gradient(const nf_conv *conv);
 
 /* Floats of scratch memory that each direction needs. */
 size_t nf_conv_forward_scratch(const nf_conv *conv);
@@ -38,8 +40,11 @@ nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const n
 nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
                                  bool accumulate, float *scratch);
 
-/* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. */
+/* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. behind: if d_y, being
+ * the gradient of the input of the batch norm behind, is still to be made, how; then it is made as it is read. Else
+ * NULL. */
 nf_status nf_conv_backward_parameters(const nf_conv *conv, float *d_weight, float *d_bias, const float *x,
-                                      const nf_before *before, const float *d_y, bool accumulate, float *scratch);
+                                      const nf_before *before, float *d_y, const nf_batch_norm_gradient *behind,
+                                      bool accumulate, float *scratch);
 
 #endif

@@ -240,6 +240,17 @@ static nf_status step_again(const backward_call *call, const nf_step *step) {
                        (image_run){0, plan->tensors[step->output].shape.n}, true);
 }
 
+static nf_batch_norm_gradient norm_gradient(const backward_call *call, const nf_step *step) {
+    const nf_plan *plan = call->plan;
+    return (nf_batch_norm_gradient){.norm = &step->norm,
+                                    .d_y = gradient(call, step->output),
+                                    .x = kept(plan, step->input),
+                                    .saved = buffer(plan, step->saved),
+                                    .factors = buffer(plan, step->factors),
+                                    .masked = step->addend >= 0,
+                                    .d_x = gradient(call, step->input)};
+}
+
 /* Of a convolution of either kind, first the gradients of its parameters, then that of its input. */
 static nf_status weights_backward(const backward_call *call, const nf_step *step, float *scratch) {
     const nf_plan *plan = call->plan;
@@ -247,20 +258,24 @@ static nf_status weights_backward(const backward_call *call, const nf_step *step
     const nf_tensor *input = &plan->tensors[step->input];
     float *d_weight = call->gradients + at->weight;
     float *d_bias = call->layers[step->layer].bias ? call->gradients + at->bias : NULL;
+    bool late = step + 1 < plan->steps + plan->step_count && step[1].late;
+    nf_batch_norm_gradient behind = {0};
+    if (late)
+        behind = norm_gradient(call, step + 1);
     image_run run;
     for (int64_t first = 0; first < input->shape.n; first += run.count) {
         run = run_from(plan, step, first);
         nf_step part = part_of(plan, step, run);
         run_input from;
         NF_TRY(prepare_input(plan, call->offsets, call->parameters, step, run, true, &from));
-        const float *d_y = gradient(call, step->output) + first * image_size(plan, step->output);
+        float *d_y = gradient(call, step->output) + first * image_size(plan, step->output);
         bool accumulate = call->accumulate || first > 0;
         if (step->kind == NF_DEPTHWISE_CONV)
             NF_TRY(
                 nf_depthwise_backward_parameters(&part.depthwise, d_weight, d_bias, from.x, d_y, accumulate, scratch));
         else
-            NF_TRY(nf_conv_backward_parameters(&part.conv, d_weight, d_bias, from.x, &from.before, d_y, accumulate,
-                                               scratch));
+            NF_TRY(nf_conv_backward_parameters(&part.conv, d_weight, d_bias, from.x, &from.before, d_y,
+                                               late ? &behind : NULL, accumulate, scratch));
     }
     return NF_OK;
 }
@@ -319,10 +334,13 @@ static nf_status batch_norm_backward(const backward_call *call, const nf_step *s
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
     const float *y = step->addend < 0 ? NULL : kept(plan, step->output);
-    NF_TRY(nf_batch_norm_backward(&step->norm, gradient(call, step->input), call->gradients + at->weight,
-                                  call->gradients + at->bias, gradient(call, step->output), y, kept(plan, step->input),
-                                  buffer(plan, step->saved), buffer(plan, step->sums), call->parameters + at->weight,
-                                  step->input_route == NF_ROUTE_ADD, call->accumulate, scratch));
+    NF_TRY(nf_batch_norm_backward_parameters(
+        &step->norm, buffer(plan, step->factors), call->gradients + at->weight, call->gradients + at->bias,
+        gradient(call, step->output), y, kept(plan, step->input), buffer(plan, step->saved), buffer(plan, step->sums),
+        call->parameters + at->weight, call->accumulate, scratch));
+    nf_batch_norm_gradient of = norm_gradient(call, step);
+    if (of.d_x && !step->late)
+        NF_TRY(nf_batch_norm_backward_input(&of, step->input_route == NF_ROUTE_ADD));
     return step->addend < 0 ? NF_OK : sum_backward(call, step, step->addend, step->addend_route);
 }
 

@@ -150,8 +150,10 @@ enum { BAND_WINDOWS = 256, SEGMENTS = 64 };
 
 typedef struct weight_job {
     const nf_conv *conv;
-    const float *x, *d_y;
-    float *partial, *bias_partial, *bands;
+    const float *x;
+    float *d_y;
+    const nf_batch_norm_gradient *behind;
+    float *partial, *bias_partial, *bands; /* bands: per worker */
     bool bias;
 } weight_job;
 
@@ -182,22 +184,26 @@ static void weight_task(void *context, int64_t task, int worker) {
     for (int64_t rows; row < end; row += rows, accumulate = true) {
         int64_t image = row / conv->out_h, first = row % conv->out_h;
         rows = nf_min(nf_min(band_rows(conv), end - row), conv->out_h - first);
-        const float *d_y = job->d_y + row * conv->out_w * conv->k;
+        int64_t points = rows * conv->out_w, before = row * conv->out_w;
+        float *d_y = job->d_y + before * conv->k;
+        if (job->behind)
+            nf_batch_norm_backward_rows(job->behind, d_y, before, points, false);
         copy_rows(conv, band, job->x + image * conv->h * conv->w * conv->c, first, first + rows);
         nf_kernel->window_gradient(job->partial + task * depth(conv) * conv->k, band, (size_t)row_size(conv),
                                    (size_t)(conv->stride * row_size(conv)), (size_t)(conv->stride * conv->c),
                                    (size_t)conv->kernel_h, (size_t)run_size(conv), d_y, (size_t)rows,
                                    (size_t)conv->out_w, (size_t)conv->k, accumulate);
         if (job->bias)
-            nf_kernel->column_sums(job->bias_partial + task * conv->k, d_y, (size_t)(rows * conv->out_w),
-                                   (size_t)conv->k, accumulate);
+            nf_kernel->column_sums(job->bias_partial + task * conv->k, d_y, (size_t)points, (size_t)conv->k,
+                                   accumulate);
     }
 }
 
 nf_status nf_few_channels_backward_parameters(const nf_conv *conv, float *d_weight, float *d_bias, const float *x,
-                                              const float *d_y, bool accumulate, float *scratch) {
+                                              float *d_y, const nf_batch_norm_gradient *behind, bool accumulate,
+                                              float *scratch) {
     int64_t segments = segment_count(conv), size = depth(conv) * conv->k;
-    weight_job job = {.conv = conv, .x = x, .d_y = d_y, .partial = scratch, .bias = d_bias};
+    weight_job job = {.conv = conv, .x = x, .d_y = d_y, .behind = behind, .partial = scratch, .bias = d_bias};
     job.bias_partial = job.partial + segments * size;
     job.bands = job.bias_partial + segments * conv->k;
     NF_TRY(nf_parallel(weight_task, &job, segments, conv->workers));

@@ -16,6 +16,7 @@ size_t nf_few_channels_backward_scratch(const nf_conv *conv);
 nf_status nf_few_channels_forward(const nf_conv *conv, float *y, const float *x, const float *weight, const float *bias,
                                   const nf_behind *behind, float *scratch);
 nf_status nf_few_channels_backward_parameters(const nf_conv *conv, float *d_weight, float *d_bias, const float *x,
-                                              const float *d_y, bool accumulate, float *scratch);
+                                              float *d_y, const nf_batch_norm_gradient *behind, bool accumulate,
+                                              float *scratch);
 
 #endif

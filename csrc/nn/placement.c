@@ -346,6 +346,22 @@ static void place_sums(nf_plan *plan, nf_step *step, int64_t time) {
     read_back(plan, norm->input, time);
 }
 
+/* Whether the gradient of the norm's input is left to the convolution before it, which reads it next. */
+static bool comes_late(const nf_plan *plan, int64_t s) {
+    const nf_step *norm = &plan->steps[s], *before = norm - 1;
+    return norm->kind == NF_BATCH_NORM && s > 0 && before->kind == NF_CONV && before->output == norm->input &&
+           plan->tensors[norm->input].consumers == 1 && plan->tensors[before->input].block == 0 &&
+           nf_conv_takes_gradient(&before->conv);
+}
+
+/* What it takes to make the gradient of the norm's input, at `time`. */
+static void use_norm(nf_plan *plan, const nf_step *norm, int64_t time) {
+    use(plan, norm->saved, time);
+    use(plan, norm->factors, time);
+    use(plan, plan->tensors[norm->output].gradient, time);
+    read_back(plan, norm->input, time);
+}
+
 static void place_backward(nf_plan *plan) {
     nf_tensor *output = &plan->tensors[plan->output];
     output->gradient = new_floats(plan, output->size, plan->forward_count);
@@ -366,6 +382,12 @@ static void place_backward(nf_plan *plan) {
         if (step->saved >= 0)
             use(plan, step->saved, time);
         use(plan, gradient, time);
+        if (s + 1 < plan->step_count && step[1].late)
+            use_norm(plan, step + 1, time);
+        if (step->kind == NF_BATCH_NORM) {
+            step->factors = new_floats(plan, (int64_t)nf_batch_norm_factors_size(&step->norm), time);
+            step->late = comes_late(plan, s);
+        }
         if (kind.weights_first)
             time = new_action(plan, NF_DEED_BACKWARD, s); /* d_x may take the place of x */
         use(plan, gradient, time);
@@ -460,7 +482,7 @@ nf_status nf_plan_place(nf_plan *plan) {
     void *memory;
     NF_TRY(nf_alloc(&memory, (4 * steps + 2 * tensors) * sizeof(nf_action)));
     plan->actions = memory;
-    NF_TRY(nf_alloc(&memory, (4 * tensors + 6 * steps) * sizeof(nf_buffer)));
+    NF_TRY(nf_alloc(&memory, (4 * tensors + 7 * steps) * sizeof(nf_buffer)));
     plan->buffers = memory;
     if (plan->training)
         choose_kept(plan);

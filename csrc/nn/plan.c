@@ -76,7 +76,8 @@ static nf_step make_step(const nf_plan *plan, const nf_layer *layer, int64_t ind
                     .behind = -1,
                     .saved = -1,
                     .moments = -1,
-                    .sums = -1};
+                    .sums = -1,
+                    .factors = -1};
     const nf_shape *in = &plan->tensors[step.input].shape, *out = &plan->tensors[index + 1].shape;
     switch (layer->kind) {
     case NF_CONV:

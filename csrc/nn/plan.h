@@ -43,7 +43,8 @@ typedef struct nf_step {
     int64_t input, addend, output; /* tensors; addend: of a sum, or of what is fused with one; else -1 */
     int64_t behind;                /* of a filter in evaluation: layer of the batch norm that it does too, or -1 */
     int64_t saved, moments;        /* buffers, or -1: what backward needs; a convolution's moments for batch norm */
-    int64_t sums;                  /* buffer, or -1: batch norm's on the way back, if made before */
+    int64_t sums, factors;         /* buffers, or -1: batch norm's on the way back: sums, if made before */
+    bool late;                     /* batch norm: its input's gradient is made by the convolution that reads it */
     int64_t time;                  /* its action forwards */
     nf_route input_route, addend_route;
     union {

@@ -20,6 +20,7 @@ nf_status nf_winograd_backward_input(const nf_conv *conv, float *d_x, const floa
                                      bool accumulate, float *scratch);
 /* In winograd_weight.c. */
 nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, const float *x, const nf_before *before,
-                                      const float *d_y, bool accumulate, float *scratch);
+                                      float *d_y, const nf_batch_norm_gradient *behind, bool accumulate,
+                                      float *scratch);
 
 #endif

@@ -128,6 +128,18 @@ void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile 
     }
 }
 
+void nf_tiles_for_results(const nf_winograd_tiles *tiles, int64_t begin, int64_t end,
+                          void (*each)(const void *context, int64_t first, int64_t count), const void *context) {
+    int64_t tile = tiles->form.tile, beside; /* tiles beside each other, whose rows are one */
+    for (; begin < end; begin += beside) {
+        nf_tile at = nf_tile_locate(tiles, begin);
+        beside = nf_min(end - begin, tiles->across - at.j);
+        int64_t left = at.j * tile, right = nf_min((at.j + beside) * tile, tiles->out_w);
+        for (int64_t y = at.i * tile; y < nf_min((at.i + 1) * tile, tiles->out_h); y++)
+            each(context, (at.image * tiles->out_h + y) * tiles->out_w + left, right - left);
+    }
+}
+
 /* ---- Ahead ---- */
 
 enum { LINE = 16 }; /* floats of a cache line */
@@ -142,32 +154,45 @@ static void enter_row(nf_tiles_ahead *ahead) {
     ahead->lines = nf_ceil_div(ahead->length, LINE);
 }
 
-static void enter_square(nf_tiles_ahead *ahead) {
+static int64_t band_tiles(const nf_winograd_tiles *tiles, const nf_tiles_ahead *ahead) {
+    return nf_min(ahead->tiles_left, tiles->across - ahead->at.j);
+}
+
+static void enter_band(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
     const nf_squares *from = &ahead->from;
+    int64_t width = (band_tiles(tiles, ahead) - 1) * from->step + from->size;
     ahead->rows = nf_clamp(from->h - ahead->at.i * from->step, 0, from->size);
-    ahead->length = nf_clamp(from->w - ahead->at.j * from->step, 0, from->size) * from->c;
+    ahead->length = nf_clamp(from->w - ahead->at.j * from->step, 0, width) * from->c;
+}
+
+static void advance_band(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
+    ahead->tiles_left -= band_tiles(tiles, ahead);
+    ahead->at.j = tiles->across - 1;
+    nf_tile_advance(tiles, &ahead->at);
+    enter_band(tiles, ahead);
 }
 
 nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
                                     int64_t share, int64_t shares, int64_t times) {
-    int64_t rows = count * from.size, begin = rows * share / shares, end = rows * (share + 1) / shares;
-    nf_tiles_ahead ahead = {.from = from,
-                            .at = nf_tile_locate(tiles, first + begin / from.size),
-                            .row = begin % from.size,
-                            .rows_left = end - begin,
-                            .each = nf_ceil_div((end - begin) * nf_ceil_div(from.size * from.c, LINE), times)};
-    enter_square(&ahead);
+    nf_tiles_ahead ahead = {.from = from, .at = nf_tile_locate(tiles, first), .tiles_left = count};
+    int64_t bands = nf_ceil_div(ahead.at.j + count, tiles->across), rows = bands * from.size;
+    int64_t begin = rows * share / shares, lines = count * from.size * nf_ceil_div(from.size * from.c, LINE);
+    ahead.rows_left = count > 0 ? rows * (share + 1) / shares - begin : 0;
+    ahead.each = nf_ceil_div(lines, shares * times);
+    ahead.row = begin % from.size;
+    enter_band(tiles, &ahead);
+    for (int64_t band = 0; band < begin / from.size; band++)
+        advance_band(tiles, &ahead);
     enter_row(&ahead);
     return ahead;
 }
 
-/* To the next row, of this square or of the one after it. */
+/* To the next row, of this band or of the one after it. */
 static void advance_row(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
     ahead->rows_left--;
     if (++ahead->row == ahead->from.size) {
         ahead->row = 0;
-        nf_tile_advance(tiles, &ahead->at);
-        enter_square(ahead);
+        advance_band(tiles, ahead);
     }
     enter_row(ahead);
 }

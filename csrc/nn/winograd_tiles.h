@@ -106,6 +106,10 @@ nf_squares nf_result_squares(const nf_winograd_tiles *tiles, const float *out);
 /* The pixels of a tile's square; `outside` for those that are not in the image. */
 void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile *at, const float *outside);
 
+/* Calls `each` for the results of tiles [begin, end), pixels `first` to `first + count` of all images at a time. */
+void nf_tiles_for_results(const nf_winograd_tiles *tiles, int64_t begin, int64_t end,
+                          void (*each)(const void *context, int64_t first, int64_t count), const void *context);
+
 /* What is done to a tile's pixels as they are loaded: `rescale`, made for its image's group; NULL: nothing. */
 static inline const nf_rescale *nf_tile_rescale(nf_rescale *rescale, const nf_winograd_tiles *tiles,
                                                 const nf_before *before, const nf_tile *at) {
@@ -119,14 +123,16 @@ static inline const nf_rescale *nf_tile_rescale(nf_rescale *rescale, const nf_wi
 }
 
 /* Memory that is to be in a cache near by when it is read or written: what is left of a share of the squares of
- * some tiles. */
+ * some tiles. Squares beside each other, a band, are gone through row by row, which in memory follow each other: then
+ * processors see what comes next, and fetch more than they are asked for. */
 typedef struct nf_tiles_ahead {
     nf_squares from;
-    nf_tile at;           /* the square that is next, */
-    const float *line;    /* the cache line in it, */
+    nf_tile at;           /* the first square of the band that is next, */
+    int64_t tiles_left;   /* squares from there on, in all bands, */
+    const float *line;    /* the cache line in the band, */
     int64_t lines, row;   /* lines that are left of its row, and that row's number; */
     int64_t rows, length; /* what of its rows, and of each, lies in the image */
-    int64_t rows_left;    /* of all squares, the present row included */
+    int64_t rows_left;    /* of all bands, the present row included */
     int64_t each;         /* lines that are asked for at a time */
 } nf_tiles_ahead;
 

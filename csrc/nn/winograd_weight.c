@@ -23,8 +23,10 @@ typedef struct weight_job {
     int64_t buffers; /* without segments: passes in memory */
     bool by_parts;
     int workers;
-    const float *x, *d_y;
+    const float *x;
+    float *d_y;
     nf_before before;
+    const nf_batch_norm_gradient *behind;
     float *d_weight, *passes, *d_u, *zeros; /* passes: per worker; d_u: of each segment, or each worker's part */
     bool accumulate;
     int64_t first; /* without segments: of the current pass */
@@ -91,6 +93,12 @@ static pass make_pass(const weight_job *job, int64_t worker, int64_t first, int6
                   .count = (end - first) | 1};
 }
 
+/* By batch norm behind, the gradient of some results, which no other tiles read. */
+static void make_gradient(const void *context, int64_t first, int64_t count) {
+    const weight_job *job = context;
+    nf_batch_norm_backward_rows(job->behind, job->d_y + first * job->tiles.k, first, count, false);
+}
+
 /* v and z of tiles [begin, end) of the pass. */
 static void transform_tiles(const weight_job *job, const pass *now, int64_t begin, int64_t end) {
     const nf_winograd_tiles *tiles = &job->tiles;
@@ -98,6 +106,8 @@ static void transform_tiles(const weight_job *job, const pass *now, int64_t begi
     size_t channels = (size_t)nf_padded_channels(tiles), outputs = (size_t)nf_round_up(tiles->k, columns / 2);
     nf_squares source = nf_source_squares(tiles, job->x), result = nf_result_squares(tiles, job->d_y);
     nf_tile at = nf_tile_locate(tiles, now->first + begin);
+    if (job->behind)
+        nf_tiles_for_results(tiles, now->first + begin, nf_min(now->first + end, now->end), make_gradient, job);
     for (int64_t t = begin; t < end; t++, nf_tile_advance(tiles, &at)) {
         if (now->first + t == now->end)
             at = (nf_tile){.i = tiles->h + tiles->out_h}; /* below the image */
@@ -128,10 +138,10 @@ typedef struct pass_ahead {
 static pass_ahead pass_share(const weight_job *job, int64_t first, int64_t end, int64_t share, int64_t shares,
                              int64_t times) {
     const nf_winograd_tiles *tiles = &job->tiles;
-    int64_t count = nf_clamp(end - first, 0, job->pass_tiles);
+    int64_t count = nf_clamp(end - first, 0, job->pass_tiles), results = job->behind ? 0 : count; /* those come late */
     return (pass_ahead){
         nf_tiles_ahead_share(tiles, nf_source_parts(tiles, job->x), first, count, share, shares, times),
-        nf_tiles_ahead_share(tiles, nf_result_squares(tiles, job->d_y), first, count, share, shares, times)};
+        nf_tiles_ahead_share(tiles, nf_result_squares(tiles, job->d_y), first, results, share, shares, times)};
 }
 
 static void ask_for_some(const weight_job *job, pass_ahead *ahead) {
@@ -291,11 +301,13 @@ static nf_status sum_products(weight_job *job) {
 }
 
 nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, const float *x, const nf_before *before,
-                                      const float *d_y, bool accumulate, float *scratch) {
+                                      float *d_y, const nf_batch_norm_gradient *behind, bool accumulate,
+                                      float *scratch) {
     weight_job job = make_weight_job(conv);
     job.x = x;
     job.before = *before;
     job.d_y = d_y;
+    job.behind = behind;
     job.d_weight = d_weight;
     job.accumulate = accumulate;
     job.passes = scratch;
