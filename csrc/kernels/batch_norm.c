@@ -90,12 +90,13 @@ enum { NO_RELU, BY_OUTPUT, BY_INPUT };
 
 NF_INLINE void sums_of_group(int group, int relu, float *sum, float *sum_x, float *d_y, const float *y, const float *x,
                              const float *mean, const float *factor, const float *shift, size_t rows, size_t c,
-                             size_t rest) {
+                             size_t rest, bool accumulate) {
     vreal center[GROUP], total[GROUP], total_x[GROUP];
     NF_UNROLL
     for (int g = 0; g < group; g++) {
         center[g] = v_load_some(mean + g * NF_WIDTH, rest);
-        total[g] = total_x[g] = v_zero();
+        total[g] = accumulate ? v_load_some(sum + g * NF_WIDTH, rest) : v_zero();
+        total_x[g] = accumulate ? v_load_some(sum_x + g * NF_WIDTH, rest) : v_zero();
     }
     for (size_t i = 0; i < rows; i++, d_y += c, x += c) {
         NF_UNROLL
@@ -124,21 +125,22 @@ NF_INLINE void sums_of_group(int group, int relu, float *sum, float *sum_x, floa
 }
 
 NF_INLINE void sums(int relu, float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean,
-                    const float *factor, const float *shift, size_t rows, size_t c) {
+                    const float *factor, const float *shift, size_t rows, size_t c, bool accumulate) {
     FOR_GROUPS(c, sums_of_group(group, relu, sum + j, sum_x + j, d_y + j, relu == BY_OUTPUT ? y + j : NULL, x + j,
-                                mean + j, factor + j, shift + j, rows, c, rest));
+                                mean + j, factor + j, shift + j, rows, c, rest, accumulate));
 }
 
-/* sum = sum of d_y, sum_x = sum of d_y (x - mean). With relu, d_y is first set to zero where y is zero; or if y is
- * NULL, taken for zero where factor x + shift is not positive. */
+/* sum (+)= sum of d_y, sum_x (+)= sum of d_y (x - mean). With relu, d_y is first set to zero where y is zero; or if y
+ * is NULL, taken for zero where factor x + shift is not positive. */
 void NF_KERNEL(batch_norm_sums)(float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean,
-                                const float *factor, const float *shift, size_t rows, size_t c, bool relu) {
+                                const float *factor, const float *shift, size_t rows, size_t c, bool relu,
+                                bool accumulate) {
     if (!relu)
-        sums(NO_RELU, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c);
+        sums(NO_RELU, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c, accumulate);
     else if (y)
-        sums(BY_OUTPUT, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c);
+        sums(BY_OUTPUT, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c, accumulate);
     else
-        sums(BY_INPUT, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c);
+        sums(BY_INPUT, sum, sum_x, d_y, y, x, mean, factor, shift, rows, c, accumulate);
 }
 
 NF_INLINE void backward_of_group(int group, bool masks, float *d_x, const float *d_y, const float *x, const float *mean,

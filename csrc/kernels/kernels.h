@@ -68,7 +68,7 @@ typedef struct nf_rescale {
        bool relu))                                                                                                    \
     K(void, batch_norm_sums,                                                                                          \
       (float *sum, float *sum_x, float *d_y, const float *y, const float *x, const float *mean, const float *factor,  \
-       const float *shift, size_t rows, size_t c, bool relu))                                                         \
+       const float *shift, size_t rows, size_t c, bool relu, bool accumulate))                                        \
     K(void, batch_norm_backward,                                                                                      \
       (float *d_x, const float *d_y, const float *x, const float *mean, const float *factor_y, const float *factor_x, \
        const float *shift, const float *relu, size_t rows, size_t c, bool accumulate))                                \

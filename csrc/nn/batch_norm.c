@@ -15,12 +15,12 @@ static int64_t group_rows(const nf_batch_norm *norm) {
     return norm->rows / norm->groups;
 }
 
-static int64_t group_blocks(const nf_batch_norm *norm) {
+int64_t nf_batch_norm_blocks(const nf_batch_norm *norm) {
     return nf_ceil_div(group_rows(norm), NF_ROW_BLOCK);
 }
 
 static int64_t block_count(const nf_batch_norm *norm) {
-    return norm->groups * group_blocks(norm);
+    return norm->groups * nf_batch_norm_blocks(norm);
 }
 
 size_t nf_batch_norm_moments_size(const nf_batch_norm *norm) {
@@ -51,13 +51,9 @@ size_t nf_batch_norm_factors_size(const nf_batch_norm *norm) {
 
 typedef struct norm_job {
     const nf_batch_norm *norm;
-    float *y, *saved, *running_mean, *running_var, *partial, *factors; /* factors: forward's, or backward's three */
+    float *y, *saved, *running_mean, *running_var, *partial, *factors;
     const float *x, *addend, *moments, *weight, *bias;
-    const float *affine; /* on the way back, forward's factors */
     uint16_t *stored;
-    float *d_y, *d_weight, *d_bias;
-    const float *output;
-    bool accumulate;
 } norm_job;
 
 typedef struct row_range {
@@ -65,8 +61,8 @@ typedef struct row_range {
 } row_range;
 
 static row_range block_rows(const nf_batch_norm *norm, int64_t block) {
-    row_range range = {.group = block / group_blocks(norm)};
-    int64_t start = block % group_blocks(norm) * NF_ROW_BLOCK;
+    row_range range = {.group = block / nf_batch_norm_blocks(norm)};
+    int64_t start = block % nf_batch_norm_blocks(norm) * NF_ROW_BLOCK;
     range.first = range.group * group_rows(norm) + start;
     range.count = nf_min(group_rows(norm) - start, NF_ROW_BLOCK);
     return range;
@@ -114,7 +110,7 @@ static channel_range task_channels(const nf_batch_norm *norm, int64_t task) {
 /* Of some channels and one group, from the blocks' moments: those of all its rows (Chan, Golub and LeVeque). */
 static void merge_moments(const norm_job *job, int64_t group, channel_range of, double *mean, double *squares) {
     const nf_batch_norm *norm = job->norm;
-    int64_t blocks = group_blocks(norm);
+    int64_t blocks = nf_batch_norm_blocks(norm);
     double count = 0;
     for (int64_t j = 0; j < of.count; j++)
         mean[j] = squares[j] = 0;
@@ -251,36 +247,61 @@ nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const
  * With u = (x - mean) / s, s = sqrt(variance + eps), M rows, and d the gradient before ReLU:
  *   d_bias = sum d,  d_weight = sum d u,  d_x = weight / s (d - sum d / M - u sum(d u) / M). */
 
-static void block_sums(const norm_job *job, int64_t block, row_range rows) {
-    int64_t c = job->norm->c, at = rows.first * c;
-    float *sum = job->partial + block * 2 * c;
-    const float *mean = job->saved + 2 * rows.group * c, *factor = job->affine + 2 * rows.group * c;
-    nf_kernel->batch_norm_sums(sum, sum + c, job->d_y + at, job->output ? job->output + at : NULL, job->x + at, mean,
-                               factor, factor + c, (size_t)rows.count, (size_t)c, job->norm->relu);
+void nf_batch_norm_sum_rows(const nf_batch_norm_sums *of, int64_t block, float *d_y, int64_t first, int64_t count,
+                            bool accumulate) {
+    const nf_batch_norm *norm = of->norm;
+    int64_t c = norm->c, row = of->row + first, at = row * c, group = row / group_rows(norm);
+    float *sum = of->sums + (of->block + block) * 2 * c;
+    const float *mean = of->saved + 2 * group * c, *factor = mean + affine_size(norm);
+    nf_kernel->batch_norm_sums(sum, sum + c, d_y, of->y ? of->y + at : NULL, of->x + at, mean, factor, factor + c,
+                               (size_t)count, (size_t)c, norm->relu, accumulate);
 }
+
+typedef struct sums_job {
+    const nf_batch_norm_sums *of;
+    float *d_y;
+} sums_job;
 
 static void sums_task(void *context, int64_t task, int worker) {
     (void)worker;
-    for_blocks(context, task, block_sums);
+    const sums_job *job = context;
+    const nf_batch_norm *norm = job->of->norm;
+    int64_t end = nf_min((task + 1) * BLOCKS_PER_TASK, block_count(norm));
+    for (int64_t block = task * BLOCKS_PER_TASK; block < end; block++) {
+        row_range rows = block_rows(norm, block);
+        nf_batch_norm_sum_rows(job->of, block, job->d_y + rows.first * norm->c, rows.first, rows.count, false);
+    }
 }
 
-static void gradient_task(void *context, int64_t task, int worker) {
+nf_status nf_batch_norm_sum(const nf_batch_norm_sums *of, float *d_y) {
+    sums_job job = {of, d_y};
+    return nf_parallel(sums_task, &job, nf_ceil_div(block_count(of->norm), BLOCKS_PER_TASK), of->norm->workers);
+}
+
+typedef struct parameters_job {
+    const nf_batch_norm_sums *of;
+    float *factors, *d_weight, *d_bias;
+    const float *weight;
+    bool accumulate;
+} parameters_job;
+
+static void parameters_task(void *context, int64_t task, int worker) {
     (void)worker;
-    const norm_job *job = context;
-    const nf_batch_norm *norm = job->norm;
+    const parameters_job *job = context;
+    const nf_batch_norm *norm = job->of->norm;
     channel_range of = task_channels(norm, task);
-    int64_t c = norm->c, blocks = group_blocks(norm);
+    int64_t c = norm->c, blocks = job->of->blocks;
     double rows = (double)group_rows(norm), d_weight[CHANNELS_PER_TASK] = {0}, d_bias[CHANNELS_PER_TASK] = {0};
     for (int64_t group = 0; group < norm->groups; group++) {
         double sum[CHANNELS_PER_TASK] = {0}, sum_x[CHANNELS_PER_TASK] = {0};
         for (int64_t block = group * blocks; block < (group + 1) * blocks; block++) {
-            const float *partial = job->partial + block * 2 * c + of.first;
+            const float *partial = job->of->sums + block * 2 * c + of.first;
             for (int64_t j = 0; j < of.count; j++) {
                 sum[j] += (double)partial[j];
                 sum_x[j] += (double)partial[c + j];
             }
         }
-        const float *saved_inverse = job->saved + (2 * group + 1) * c + of.first, *weight = job->weight + of.first;
+        const float *saved_inverse = job->of->saved + (2 * group + 1) * c + of.first, *weight = job->weight + of.first;
         float *factors = job->factors + 3 * group * c + of.first;
         for (int64_t j = 0; j < of.count; j++) {
             double inverse = (double)saved_inverse[j], factor = (double)weight[j] * inverse;
@@ -298,41 +319,10 @@ static void gradient_task(void *context, int64_t task, int worker) {
     }
 }
 
-nf_status nf_batch_norm_sums(const nf_batch_norm *norm, float *sums, const float *d_y, const float *x,
-                             const float *saved, int64_t first, int64_t count) {
-    nf_batch_norm part = *norm;
-    part.rows = count;
-    part.groups = 1;
-    int64_t group = first / group_rows(norm);
-    int64_t block = group * group_blocks(norm) + first % group_rows(norm) / NF_ROW_BLOCK;
-    float *mean = (float *)(uintptr_t)saved + 2 * group * norm->c;
-    norm_job job = {.norm = &part,
-                    .partial = sums + block * 2 * norm->c,
-                    .saved = mean,
-                    .affine = mean + affine_size(norm),
-                    .x = x,
-                    .d_y = (float *)(uintptr_t)d_y};
-    return over_blocks(sums_task, &job);
-}
-
-nf_status nf_batch_norm_backward_parameters(const nf_batch_norm *norm, float *factors, float *d_weight, float *d_bias,
-                                            float *d_y, const float *y, const float *x, const float *saved,
-                                            const float *sums, const float *weight, bool accumulate, float *scratch) {
-    norm_job job = {.norm = norm,
-                    .saved = (float *)(uintptr_t)saved,
-                    .affine = nf_batch_norm_saved_factors(norm, saved),
-                    .partial = sums ? (float *)(uintptr_t)sums : scratch,
-                    .factors = factors,
-                    .x = x,
-                    .weight = weight,
-                    .d_weight = d_weight,
-                    .d_bias = d_bias,
-                    .d_y = d_y,
-                    .output = y,
-                    .accumulate = accumulate};
-    if (!sums)
-        NF_TRY(over_blocks(sums_task, &job));
-    return over_channels(gradient_task, &job);
+nf_status nf_batch_norm_backward_parameters(const nf_batch_norm_sums *of, float *factors, float *d_weight,
+                                            float *d_bias, const float *weight, bool accumulate) {
+    parameters_job job = {of, factors, d_weight, d_bias, weight, accumulate};
+    return nf_parallel(parameters_task, &job, nf_ceil_div(of->norm->c, CHANNELS_PER_TASK), of->norm->workers);
 }
 
 void nf_batch_norm_backward_rows(const nf_batch_norm_gradient *of, float *d_x, int64_t first, int64_t count,

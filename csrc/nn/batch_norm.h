@@ -18,7 +18,7 @@ typedef struct nf_batch_norm {
     int workers;
 } nf_batch_norm;
 
-size_t nf_batch_norm_scratch(const nf_batch_norm *norm);      /* floats, either direction */
+size_t nf_batch_norm_scratch(const nf_batch_norm *norm);      /* floats, forwards */
 size_t nf_batch_norm_factors_size(const nf_batch_norm *norm); /* floats of the way back's factors */
 size_t
 nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what the way back needs besides x, y */
@@ -52,18 +52,29 @@ nf_status nf_batch_norm_rows(const nf_batch_norm *norm, float *y, const float *x
 /* x as bfloat16, rounded such that ReLU behind the norm (without a sum) is zero where it was. */
 nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const float *x, const float *saved);
 
-/* The sums over `count` rows of d_y, from `first` on, that nf_batch_norm_backward begins with, for a norm without an
- * addend; d_y and x begin at the first of them. The rows are of one group, and in it `first` is a multiple of
- * NF_ROW_BLOCK. Into their place in `sums`, of nf_batch_norm_moments_size floats. */
-nf_status nf_batch_norm_sums(const nf_batch_norm *norm, float *sums, const float *d_y, const float *x,
-                             const float *saved, int64_t first, int64_t count);
+/* What a norm's way back begins with: sums of d_y and of d_y (x - mean), in blocks of rows of one group. They are taken
+ * in a pass of their own, or by the filter that makes d_y, whose own blocks they then are. */
+typedef struct nf_batch_norm_sums {
+    const nf_batch_norm *norm;
+    const float *x, *saved;
+    const float *y; /* for ReLU after a sum, else NULL; d_y then becomes the gradient before ReLU, also the addend's */
+    int64_t blocks; /* in each group; nf_batch_norm_blocks in a pass of their own */
+    float *sums;    /* [group][block][2][c] */
+    int64_t row, block; /* that of all rows and blocks which a filter calls its first */
+} nf_batch_norm_sums;
 
-/* y: for ReLU after a sum, else NULL; then d_y becomes the gradient before ReLU, which is also the addend's. sums:
- * those of nf_batch_norm_sums, of all rows, or NULL. factors: nf_batch_norm_factors_size floats, for the gradient of x.
- */
-nf_status nf_batch_norm_backward_parameters(const nf_batch_norm *norm, float *factors, float *d_weight, float *d_bias,
-                                            float *d_y, const float *y, const float *x, const float *saved,
-                                            const float *sums, const float *weight, bool accumulate, float *scratch);
+int64_t nf_batch_norm_blocks(const nf_batch_norm *norm);
+
+/* The sums of `block` (+)= those of `count` rows from `first` on; d_y begins at the first of them. */
+void nf_batch_norm_sum_rows(const nf_batch_norm_sums *of, int64_t block, float *d_y, int64_t first, int64_t count,
+                            bool accumulate);
+
+/* All of them. */
+nf_status nf_batch_norm_sum(const nf_batch_norm_sums *of, float *d_y);
+
+/* The gradients of the parameters from the sums, and nf_batch_norm_factors_size factors for that of x. */
+nf_status nf_batch_norm_backward_parameters(const nf_batch_norm_sums *of, float *factors, float *d_weight,
+                                            float *d_bias, const float *weight, bool accumulate);
 
 /* The gradient d_x of x, which then is a factor times d_y and one times x and a shift. */
 typedef struct nf_batch_norm_gradient {

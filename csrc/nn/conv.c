@@ -132,7 +132,7 @@ static bool phase_gather(const nf_conv *conv, int64_t index, nf_gather *gather, 
     *across = make_axis(conv->w, conv->kernel_w, conv->stride, conv->pad_w, index % columns);
     *gather = (nf_gather){
         .images = conv->n,
-        .groups = 1,
+        .groups = conv->groups,
         .source_h = conv->out_h,
         .source_w = conv->out_w,
         .channels = conv->k,
@@ -165,10 +165,16 @@ static size_t backward_input_scratch(const nf_conv *conv) {
     return most;
 }
 
-nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
-                                 bool accumulate, float *scratch) {
+int64_t nf_conv_sum_blocks(const nf_conv *conv) {
     if (conv->algorithm != NF_CONV_DIRECT)
-        return nf_winograd_backward_input(conv, d_x, d_y, weight, accumulate, scratch);
+        return nf_winograd_sum_blocks(conv);
+    return conv->stride == 1 ? nf_ceil_div(conv->n / conv->groups * conv->h * conv->w, NF_ROW_BLOCK) : 0;
+}
+
+nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
+                                 const nf_batch_norm_sums *sums, bool accumulate, float *scratch) {
+    if (conv->algorithm != NF_CONV_DIRECT)
+        return nf_winograd_backward_input(conv, d_x, d_y, weight, sums, accumulate, scratch);
     if ((conv->kernel_h < conv->stride || conv->kernel_w < conv->stride) && !accumulate) {
         /* some phases get nothing */
         memset(d_x, 0, (size_t)(conv->n * conv->h * conv->w * conv->c) * sizeof *d_x);
@@ -182,6 +188,7 @@ nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d
         gather.source = d_y;
         gather.out = d_x;
         gather.accumulate = accumulate;
+        gather.behind.sums = sums;
         const float *taps[NF_MAX_KERNEL * NF_MAX_KERNEL];
         for (int64_t t = 0; t < down.taps * across.taps; t++) {
             int64_t i = down.first_tap + conv->stride * (down.taps - 1 - t / across.taps);

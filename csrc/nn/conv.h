@@ -7,7 +7,6 @@
 
 #include "../core/status.h"
 #include "around.h"
-#include "batch_norm.h"
 
 enum { NF_MAX_KERNEL = 31 }; /* taps along one side */
 
@@ -36,9 +35,12 @@ size_t nf_conv_backward_scratch(const nf_conv *conv);
 nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const nf_before *before, const float *weight,
                           const float *bias, const nf_behind *behind, float *scratch);
 
-/* d_x (+)= the gradient of the input. */
+/* d_x (+)= the gradient of the input. sums: those of the batch norm before, to be taken in passing, or NULL. */
 nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
-                                 bool accumulate, float *scratch);
+                                 const nf_batch_norm_sums *sums, bool accumulate, float *scratch);
+
+/* How many blocks of each group those are then; 0: it can't take them. */
+int64_t nf_conv_sum_blocks(const nf_conv *conv);
 
 /* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. behind: if d_y, being
  * the gradient of the input of the batch norm behind, is still to be made, how; then it is made as it is read. Else

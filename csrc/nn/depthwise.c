@@ -18,6 +18,7 @@ typedef struct job {
     float *out, *partial, *sinks; /* sinks: one pixel per worker, for points beyond the end of a row */
     const float *in, *d_y, *weight, *bias, *zeros;
     int64_t rows_per_task, segments;
+    const nf_batch_norm_sums *sums;
     bool accumulate;
 } job;
 
@@ -154,18 +155,28 @@ static void phase_of_row(const job *j, int64_t row, int64_t phase, float *sink) 
 
 static void backward_input_task(void *context, int64_t task, int worker) {
     const job *j = context;
-    int64_t end = nf_min((task + 1) * j->rows_per_task, j->conv->n * j->conv->h);
-    for (int64_t row = task * j->rows_per_task; row < end; row++)
-        for (int64_t phase = 0; phase < j->conv->stride; phase++)
-            phase_of_row(j, row, phase, j->sinks + worker * j->conv->c);
+    const nf_depthwise *conv = j->conv;
+    int64_t blocks = nf_depthwise_sum_blocks(conv), group_rows = conv->n / conv->groups * conv->h;
+    int64_t start = task % blocks * j->rows_per_task, first = task / blocks * group_rows + start;
+    int64_t end = first + nf_min(j->rows_per_task, group_rows - start);
+    for (int64_t row = first; row < end; row++)
+        for (int64_t phase = 0; phase < conv->stride; phase++)
+            phase_of_row(j, row, phase, j->sinks + worker * conv->c);
+    if (j->sums)
+        nf_batch_norm_sum_rows(j->sums, task, j->out + first * conv->w * conv->c, first * conv->w,
+                               (end - first) * conv->w, false);
+}
+
+int64_t nf_depthwise_sum_blocks(const nf_depthwise *conv) {
+    return nf_ceil_div(conv->n / conv->groups * conv->h, rows_per_task(conv, conv->w));
 }
 
 nf_status nf_depthwise_backward_input(const nf_depthwise *conv, float *d_x, const float *d_y, const float *weight,
-                                      bool accumulate, float *scratch) {
+                                      const nf_batch_norm_sums *sums, bool accumulate, float *scratch) {
     job j = make_job(conv, scratch);
-    j.out = d_x, j.d_y = d_y, j.weight = weight, j.accumulate = accumulate;
+    j.out = d_x, j.d_y = d_y, j.weight = weight, j.sums = sums, j.accumulate = accumulate;
     j.rows_per_task = rows_per_task(conv, conv->w);
-    return nf_parallel(backward_input_task, &j, nf_ceil_div(conv->n * conv->h, j.rows_per_task), conv->workers);
+    return nf_parallel(backward_input_task, &j, conv->groups * nf_depthwise_sum_blocks(conv), conv->workers);
 }
 
 /* ---- Gradient of the parameters: of segments of the rows, which are added in order ---- */

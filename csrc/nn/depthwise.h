@@ -7,12 +7,14 @@
 #define NF_NN_DEPTHWISE_H
 
 #include "../core/status.h"
+#include "batch_norm.h"
 
 enum { NF_MAX_DEPTHWISE_STRIDE = 8 };
 
 typedef struct nf_depthwise {
     int64_t n, h, w, c, out_h, out_w;
     int64_t kernel_h, kernel_w, stride, pad_h, pad_w;
+    int64_t groups; /* batch norm's: equal runs of images */
     int workers;
 } nf_depthwise;
 
@@ -22,9 +24,10 @@ size_t nf_depthwise_scratch(const nf_depthwise *conv); /* floats, either directi
 nf_status nf_depthwise_forward(const nf_depthwise *conv, float *y, const float *x, const float *weight,
                                const float *bias, float *scratch);
 
-/* d_x (+)= the gradient of the input. */
+/* d_x (+)= the gradient of the input. sums, and their blocks: as of nf_conv_backward_input. */
 nf_status nf_depthwise_backward_input(const nf_depthwise *conv, float *d_x, const float *d_y, const float *weight,
-                                      bool accumulate, float *scratch);
+                                      const nf_batch_norm_sums *sums, bool accumulate, float *scratch);
+int64_t nf_depthwise_sum_blocks(const nf_depthwise *conv);
 
 /* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. */
 nf_status nf_depthwise_backward_parameters(const nf_depthwise *conv, float *d_weight, float *d_bias, const float *x,

@@ -280,11 +280,24 @@ static nf_status weights_backward(const backward_call *call, const nf_step *step
     return NF_OK;
 }
 
-/* Of the batch norm `step`, whose output's gradient `d_y` has just been made for some images. */
-static nf_status block_sums(const nf_plan *plan, const nf_step *step, const float *d_y, image_run run) {
-    int64_t size = image_size(plan, step->input), rows = size / step->norm.c;
-    return nf_batch_norm_sums(&step->norm, buffer(plan, step->sums), d_y, kept(plan, step->input) + run.first * size,
-                              buffer(plan, step->saved), run.first * rows, run.count * rows);
+static nf_batch_norm_sums norm_sums(const nf_plan *plan, const nf_step *step) {
+    return (nf_batch_norm_sums){.norm = &step->norm,
+                                .x = kept(plan, step->input),
+                                .saved = buffer(plan, step->saved),
+                                .y = step->addend >= 0 && step->norm.relu ? kept(plan, step->output) : NULL,
+                                .blocks = step->sum_blocks > 0 ? step->sum_blocks : nf_batch_norm_blocks(&step->norm),
+                                .sums = buffer(plan, step->sums)};
+}
+
+/* From where on a run of the filter `step` takes the sums of the batch norm before it. */
+static void move_to_run(const nf_plan *plan, const nf_step *step, image_run run, nf_batch_norm_sums *sums) {
+    const nf_tensor *input = &plan->tensors[step->input];
+    if (input->block == 0)
+        return;
+    int64_t group = input->shape.n / plan->groups;
+    nf_step whole = nf_step_part(step, input->block);
+    sums->row = run.first * input->shape.h * input->shape.w;
+    sums->block = run.first / group * sums->blocks + run.first % group / input->block * nf_step_sum_blocks(&whole);
 }
 
 static nf_status filter_backward(const backward_call *call, const nf_step *step, float *scratch) {
@@ -292,6 +305,10 @@ static nf_status filter_backward(const backward_call *call, const nf_step *step,
     const nf_plan *plan = call->plan;
     const nf_tensor *input = &plan->tensors[step->input];
     const nf_step *before = input->producer < 0 ? NULL : &plan->steps[input->producer];
+    bool takes_sums = before && before->sum_blocks > 0 && input->first_reader == step - plan->steps;
+    nf_batch_norm_sums sums = {0};
+    if (takes_sums)
+        sums = norm_sums(plan, before);
     float *d_x = gradient(call, step->input);
     bool add = step->input_route == NF_ROUTE_ADD;
     if (!d_x)
@@ -300,14 +317,14 @@ static nf_status filter_backward(const backward_call *call, const nf_step *step,
     for (int64_t first = 0; first < input->shape.n; first += run.count) {
         run = run_from(plan, step, first);
         nf_step part = part_of(plan, step, run);
+        move_to_run(plan, step, run, &sums);
         float *d = d_x + first * image_size(plan, step->input);
         const float *d_out = d_y + first * image_size(plan, step->output);
         if (step->kind == NF_DEPTHWISE_CONV)
-            NF_TRY(nf_depthwise_backward_input(&part.depthwise, d, d_out, weight, add, scratch));
+            NF_TRY(nf_depthwise_backward_input(&part.depthwise, d, d_out, weight, takes_sums ? &sums : NULL, add,
+                                               scratch));
         else
-            NF_TRY(nf_conv_backward_input(&part.conv, d, d_out, weight, add, scratch));
-        if (input->block > 0 && before->sums >= 0)
-            NF_TRY(block_sums(plan, before, d, run));
+            NF_TRY(nf_conv_backward_input(&part.conv, d, d_out, weight, takes_sums ? &sums : NULL, add, scratch));
     }
     return NF_OK;
 }
@@ -330,14 +347,15 @@ static nf_status sum_backward(const backward_call *call, const nf_step *step, in
                            call->plan->workers);
 }
 
-static nf_status batch_norm_backward(const backward_call *call, const nf_step *step, float *scratch) {
+static nf_status batch_norm_backward(const backward_call *call, const nf_step *step) {
     const nf_plan *plan = call->plan;
     const nf_layer_offsets *at = &call->offsets[step->layer];
-    const float *y = step->addend < 0 ? NULL : kept(plan, step->output);
-    NF_TRY(nf_batch_norm_backward_parameters(
-        &step->norm, buffer(plan, step->factors), call->gradients + at->weight, call->gradients + at->bias,
-        gradient(call, step->output), y, kept(plan, step->input), buffer(plan, step->saved), buffer(plan, step->sums),
-        call->parameters + at->weight, call->accumulate, scratch));
+    nf_batch_norm_sums sums = norm_sums(plan, step);
+    if (step->sum_blocks == 0)
+        NF_TRY(nf_batch_norm_sum(&sums, gradient(call, step->output)));
+    NF_TRY(nf_batch_norm_backward_parameters(&sums, buffer(plan, step->factors), call->gradients + at->weight,
+                                             call->gradients + at->bias, call->parameters + at->weight,
+                                             call->accumulate));
     nf_batch_norm_gradient of = norm_gradient(call, step);
     if (of.d_x && !step->late)
         NF_TRY(nf_batch_norm_backward_input(&of, step->input_route == NF_ROUTE_ADD));
@@ -353,7 +371,7 @@ static nf_status step_backward(const backward_call *call, const nf_step *step, f
     case NF_CONV:
     case NF_LINEAR:
     case NF_DEPTHWISE_CONV: return filter_backward(call, step, scratch);
-    case NF_BATCH_NORM: return batch_norm_backward(call, step, scratch);
+    case NF_BATCH_NORM: return batch_norm_backward(call, step);
     case NF_LAYER_NORM: return layer_norm_backward(call, step, scratch);
     case NF_SUM:
         NF_TRY(sum_backward(call, step, step->addend, step->addend_route));

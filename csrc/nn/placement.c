@@ -60,7 +60,7 @@ static size_t whole_scratch(const nf_step *step, nf_deed deed) {
         return deed == NF_DEED_FORWARD ? nf_conv_forward_scratch(&step->conv) + nf_step_factors(step)
                                        : nf_conv_backward_scratch(&step->conv);
     case NF_DEPTHWISE_CONV: return nf_depthwise_scratch(&step->depthwise);
-    case NF_BATCH_NORM: return nf_batch_norm_scratch(&step->norm);
+    case NF_BATCH_NORM: return deed == NF_DEED_FORWARD ? nf_batch_norm_scratch(&step->norm) : 0;
     case NF_LAYER_NORM: return nf_layer_norm_scratch(&step->layer_norm);
     default: return 0;
     }
@@ -221,15 +221,13 @@ static int64_t whole_images(const nf_tensor *tensor) {
     return NF_ROW_BLOCK / greatest_common_divisor(NF_ROW_BLOCK, tensor->shape.h * tensor->shape.w);
 }
 
-/* Images in a block of what `step` reads, such that batch norm's blocks of rows on both sides are whole; 0: all. */
+/* Images in a block of what `step` reads, such that batch norm's blocks of rows behind it are whole; 0: all. */
 static int64_t block_images(const nf_plan *plan, const nf_step *step) {
     const nf_tensor *input = &plan->tensors[step->input], *output = &plan->tensors[step->output];
     int64_t image = input->size / input->shape.n * (int64_t)sizeof(float), group = input->shape.n / plan->groups;
-    int64_t unit = whole_images(input), behind = whole_images(output);
-    unit *= behind / greatest_common_divisor(unit, behind);
     int64_t weights = nf_min(weight_size(step), INT32_MAX) * (int64_t)sizeof(float);
     int64_t bytes = nf_max(BLOCK_BYTES, BLOCK_WEIGHTS * weights);
-    int64_t images = nf_round_up(nf_max(bytes / image, 1), unit);
+    int64_t images = nf_round_up(nf_max(bytes / image, 1), whole_images(output));
     return image >= LEAST_WHOLE / input->shape.n && images <= group / 2 ? images : 0;
 }
 
@@ -252,6 +250,12 @@ static void choose_blocks(nf_plan *plan) {
 }
 
 static void choose_kept(nf_plan *plan) {
+    for (int64_t s = plan->step_count - 1; s >= 0; s--) {
+        const nf_step *step = &plan->steps[s];
+        plan->tensors[step->input].first_reader = s;
+        if (step->addend >= 0)
+            plan->tensors[step->addend].first_reader = s;
+    }
     for (int64_t s = 0; s < plan->step_count; s++) {
         const nf_step *step = &plan->steps[s];
         plan->tensors[step->input].read_back |= traits_of(step).reads_input;
@@ -333,17 +337,32 @@ static void route_gradients(nf_plan *plan, nf_step *step, int64_t time, bool *in
         step->addend_route = route_gradient(plan, step->addend, gradient, true, time, input_written);
 }
 
-/* A convolution that makes its input's gradient block by block also makes the sums of the batch norm before. */
-static void place_sums(nf_plan *plan, nf_step *step, int64_t time) {
+/* The batch norm whose output's gradient is whole once `step` has contributed to it, and whose sums that takes in
+ * passing; or NULL. */
+static nf_step *norm_to_sum(nf_plan *plan, int64_t s) {
+    const nf_step *step = &plan->steps[s];
     const nf_tensor *input = &plan->tensors[step->input];
-    if (step->sums >= 0)
-        use(plan, step->sums, time);
-    if (input->block == 0 || plan->steps[input->producer].kind != NF_BATCH_NORM)
-        return;
-    nf_step *norm = &plan->steps[input->producer];
-    norm->sums = new_floats(plan, (int64_t)nf_batch_norm_moments_size(&norm->norm), time);
+    nf_step *norm = input->producer < 0 ? NULL : &plan->steps[input->producer];
+    bool last = input->first_reader == s && step->input != plan->output;
+    return norm && norm->kind == NF_BATCH_NORM && last && nf_step_sum_blocks(step) > 0 ? norm : NULL;
+}
+
+/* In each group, over all blocks of images. */
+static int64_t count_sum_blocks(const nf_plan *plan, const nf_step *step) {
+    const nf_tensor *input = &plan->tensors[step->input];
+    if (input->block == 0)
+        return nf_step_sum_blocks(step);
+    nf_step block = nf_step_part(step, input->block), last = nf_step_part(step, last_block(plan, input));
+    int64_t blocks = nf_ceil_div(input->shape.n / plan->groups, input->block);
+    return (blocks - 1) * nf_step_sum_blocks(&block) + nf_step_sum_blocks(&last);
+}
+
+static void place_sums(nf_plan *plan, nf_step *norm, int64_t blocks, int64_t time) {
+    norm->sums = new_floats(plan, plan->groups * blocks * 2 * norm->norm.c, time);
     use(plan, norm->saved, time);
     read_back(plan, norm->input, time);
+    if (traits_of(norm).reads_output)
+        read_back(plan, norm->output, time);
 }
 
 /* Whether the gradient of the norm's input is left to the convolution before it, which reads it next. */
@@ -386,12 +405,21 @@ static void place_backward(nf_plan *plan) {
             use_norm(plan, step + 1, time);
         if (step->kind == NF_BATCH_NORM) {
             step->factors = new_floats(plan, (int64_t)nf_batch_norm_factors_size(&step->norm), time);
+            if (step->sum_blocks == 0)
+                place_sums(plan, step, nf_batch_norm_blocks(&step->norm), time);
+            use(plan, step->sums, time);
             step->late = comes_late(plan, s);
         }
+        nf_step *before = norm_to_sum(plan, s);
+        if (before)
+            recall(plan, before->input);
         if (kind.weights_first)
             time = new_action(plan, NF_DEED_BACKWARD, s); /* d_x may take the place of x */
         use(plan, gradient, time);
-        place_sums(plan, step, time);
+        if (before) {
+            before->sum_blocks = count_sum_blocks(plan, step);
+            place_sums(plan, before, before->sum_blocks, time);
+        }
         route_gradients(plan, step, time, &input_written);
     }
 }

@@ -133,6 +133,7 @@ static nf_step make_step(const nf_plan *plan, const nf_layer *layer, int64_t ind
                                         .stride = layer->stride,
                                         .pad_h = layer->padding_h,
                                         .pad_w = layer->padding_w,
+                                        .groups = plan->groups,
                                         .workers = plan->workers};
         break;
     case NF_LAYER_NORM:
@@ -182,11 +183,20 @@ nf_step nf_step_part(const nf_step *step, int64_t images) {
     nf_step part = *step;
     if (step->kind == NF_DEPTHWISE_CONV) {
         part.depthwise.n = images;
+        part.depthwise.groups = 1;
     } else {
         part.conv.n = images;
         part.conv.groups = 1;
     }
     return part;
+}
+
+int64_t nf_step_sum_blocks(const nf_step *step) {
+    switch (step->kind) {
+    case NF_CONV: return nf_conv_sum_blocks(&step->conv);
+    case NF_DEPTHWISE_CONV: return nf_depthwise_sum_blocks(&step->depthwise);
+    default: return 0;
+    }
 }
 
 size_t nf_step_factors(const nf_step *step) {

@@ -21,16 +21,16 @@ typedef enum nf_route {
 /* Tensor 0 is the network's input, tensor i + 1 the output of layer i. Layers that are fused away have none. */
 typedef struct nf_tensor {
     nf_shape shape;
-    int64_t size;             /* numbers */
-    int64_t consumers;        /* layers that read it; being the network's output counts as one */
-    int64_t producer;         /* step, or -1 */
-    int64_t buffer, gradient; /* buffers, or -1; the input's gradient is the caller's */
-    bool read_back;           /* some step reads it on its way back */
-    int64_t passes;           /* by which it is computed again on the way back; 0: it is kept */
-    int64_t block;            /* > 0: it is never whole, its reader has so many images of it made at a time */
-    bool on_load;             /* it is never in memory, its reader makes it of what it loads */
-    int64_t last_reader;      /* step forwards */
-    int64_t stored, again;    /* buffers, or -1: it in bfloat16; it on the way back, if no longer in `buffer` */
+    int64_t size;                      /* numbers */
+    int64_t consumers;                 /* layers that read it; being the network's output counts as one */
+    int64_t producer;                  /* step, or -1 */
+    int64_t buffer, gradient;          /* buffers, or -1; the input's gradient is the caller's */
+    bool read_back;                    /* some step reads it on its way back */
+    int64_t passes;                    /* by which it is computed again on the way back; 0: it is kept */
+    int64_t block;                     /* > 0: it is never whole, its reader has so many images of it made at a time */
+    bool on_load;                      /* it is never in memory, its reader makes it of what it loads */
+    int64_t first_reader, last_reader; /* steps, forwards */
+    int64_t stored, again; /* buffers, or -1: it in bfloat16; it on the way back, if no longer in `buffer` */
 } nf_tensor;
 
 static inline bool nf_never_whole(const nf_tensor *tensor) {
@@ -43,7 +43,8 @@ typedef struct nf_step {
     int64_t input, addend, output; /* tensors; addend: of a sum, or of what is fused with one; else -1 */
     int64_t behind;                /* of a filter in evaluation: layer of the batch norm that it does too, or -1 */
     int64_t saved, moments;        /* buffers, or -1: what backward needs; a convolution's moments for batch norm */
-    int64_t sums, factors;         /* buffers, or -1: batch norm's on the way back: sums, if made before */
+    int64_t sums, factors;         /* buffers, or -1: batch norm's on the way back */
+    int64_t sum_blocks;            /* of the sums, in each group, if another step makes them; else 0 */
     bool late;                     /* batch norm: its input's gradient is made by the convolution that reads it */
     int64_t time;                  /* its action forwards */
     nf_route input_route, addend_route;
@@ -104,6 +105,9 @@ void nf_plan_free(nf_plan *plan);
 
 /* A convolution's step, of either kind, for `images` images of one group. */
 nf_step nf_step_part(const nf_step *step, int64_t images);
+
+/* Blocks, of each group, of the sums that a filter takes for the batch norm before it; 0: it takes none. */
+int64_t nf_step_sum_blocks(const nf_step *step);
 
 /* Floats that a filter's scratch memory begins with: factors and shifts of the batch norm that it does too. */
 size_t nf_step_factors(const nf_step *step);

@@ -121,6 +121,15 @@ static size_t written_columns(const correlation *job, int64_t panel) {
     return (size_t)nf_min(nf_round_up(left, width), nf_tile_columns());
 }
 
+/* By blocks: no block spans two groups of images. */
+static int64_t group_tiles(const correlation *job) {
+    return job->tiles.count / job->tiles.groups;
+}
+
+static int64_t group_blocks(const correlation *job) {
+    return nf_ceil_div(group_tiles(job), job->block_tiles);
+}
+
 /* What is asked for during the products of a block, which leave the way to memory idle: the tiles that they are for,
  * whose results are written afterwards, maybe plus an addend, and those whose source is read next. */
 typedef struct block_ahead {
@@ -132,7 +141,7 @@ static block_ahead ask_from(const correlation *job, int64_t first, int64_t count
     int64_t next = first + job->block_tiles; /* of this worker, but for the end of its share */
     int64_t next_count = nf_clamp(tiles->count - next, 0, job->block_tiles);
     int64_t products = frequency_count(job) * panel_count(job);
-    const float *addend = job->behind.addend;
+    const float *addend = job->behind.sums ? job->behind.sums->x : job->behind.addend;
     return (block_ahead){
         nf_tiles_ahead_share(tiles, nf_result_squares(tiles, job->out), first, count, 0, 1, products),
         nf_tiles_ahead_share(tiles, nf_result_squares(tiles, addend), first, addend ? count : 0, 0, 1, products),
@@ -220,24 +229,44 @@ static void weights_task(void *context, int64_t task, int worker) {
                       job->block + worker * block_size(job));
 }
 
+/* The block of some results, and what has been summed of it. */
+typedef struct block_sums {
+    const correlation *job;
+    int64_t block;
+    bool *begun;
+} block_sums;
+
+static void sum_results(const void *context, int64_t first, int64_t count) {
+    const block_sums *of = context;
+    const correlation *job = of->job;
+    nf_batch_norm_sum_rows(job->behind.sums, of->block, job->out + first * job->tiles.k, first, count, *of->begun);
+    *of->begun = true;
+}
+
 static void block_task(void *context, int64_t task, int worker) {
     const correlation *job = context;
     int64_t channels = padded_channels(job), frequencies = frequency_count(job);
     float *v = job->block + worker * block_size(job), *m = v + frequencies * input_stride(job);
     float *zeros = m + frequencies * m_stride(job), *sink = zeros + channels;
     memset(zeros, 0, (size_t)channels * sizeof *zeros);
-    int64_t first = task * job->block_tiles, count = nf_min(job->block_tiles, job->tiles.count - first);
+    int64_t start = task % group_blocks(job) * job->block_tiles;
+    int64_t first = task / group_blocks(job) * group_tiles(job) + start;
+    int64_t count = nf_min(job->block_tiles, group_tiles(job) - start);
     block_ahead ahead = ask_from(job, first, count);
     transform_input(job, v, first, first, first + count, zeros);
     multiply(job, m, v, job->u, count, 0, panel_count(job), &ahead);
     transform_output(job, m, first, count, 0, job->tiles.k, sink);
+    bool begun = false;
+    block_sums sums = {job, task, &begun};
+    if (job->behind.sums)
+        nf_tiles_for_results(&job->tiles, first, first + count, sum_results, &sums);
 }
 
 static nf_status correlate_by_blocks(correlation *job, float *scratch) {
     job->u = scratch;
     job->block = scratch + blocks_weights_size(job);
     NF_TRY(nf_parallel(weights_task, job, panel_count(job), job->workers));
-    return nf_parallel(block_task, job, nf_ceil_div(job->tiles.count, job->block_tiles), job->workers);
+    return nf_parallel(block_task, job, job->tiles.groups * group_blocks(job), job->workers);
 }
 
 /* ---- By panels ---- */
@@ -310,9 +339,15 @@ nf_status nf_winograd_forward(const nf_conv *conv, float *y, const float *x, con
     return correlate(&job, scratch);
 }
 
-nf_status nf_winograd_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
-                                     bool accumulate, float *scratch) {
+int64_t nf_winograd_sum_blocks(const nf_conv *conv) {
     correlation job = backward_correlation(conv);
+    return job.by_panels ? 0 : group_blocks(&job);
+}
+
+nf_status nf_winograd_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
+                                     const nf_batch_norm_sums *sums, bool accumulate, float *scratch) {
+    correlation job = backward_correlation(conv);
+    job.behind.sums = sums;
     job.source = d_y;
     job.out = d_x;
     job.weight = weight;
