@@ -149,7 +149,7 @@ nf_status nf_network_backward(nf_network *network, float *d_x, float *gradients,
  * Value and gradient in one call, in nats; the formulas are those of the mean over anchors. If `normalize`, rows are
  * scaled to length 1 first (a row of zeros stays one and gets a zero gradient), and gradients are those of the rows
  * that were passed in. Numbers must be finite, temperature > 0: else NF_BAD_VALUE. No matrix of scores is stored beyond
- * 96 MB: memory is O(rows width). Results do not depend on the number of threads. Float rows whose scores may exceed
+ * 144 MB: memory is O(rows width). Results do not depend on the number of threads. Float rows whose scores may exceed
  * 128 in size, or spread further than float can hold, are computed in double.
  *
  * weights, one for each of the values that NF_REDUCE_NONE gives, or NULL for ones, are factors w_i of these values L_i:

@@ -19,7 +19,7 @@ static bool must_fail(void) {
 /* The C library gives large blocks back to the system and asks for them anew, where page faults would take as long as
  * the work: call after call needs the same. So blocks that are freed are spared for the next that they fit. */
 enum { HUGE_BLOCK = 4 << 20, HUGE_PAGE = 2 << 20, HEADER = 64 };
-enum { SPARES = 16, LEAST_SPARE = 1 << 14, MOST_SPARED = 128 << 20 };
+enum { SPARES = 16, LEAST_SPARE = 1 << 14, MOST_SPARED = 192 << 20 };
 #if defined(__SANITIZE_ADDRESS__) /* which is to see that a block is used after it was freed */
 static const bool spares_blocks = false;
 #elif defined(__has_feature)

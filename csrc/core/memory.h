@@ -5,7 +5,7 @@
 #include "status.h"
 
 /* `*block` becomes `size` uninitialised bytes (size 0 gives a valid pointer too), of huge pages if they are many and
- * the system offers them. Free with nf_free, which accepts NULL and keeps up to 128 MB for blocks to come, so that
+ * the system offers them. Free with nf_free, which accepts NULL and keeps up to 192 MB for blocks to come, so that
  * calls which follow each other find their memory without page faults. */
 nf_status nf_alloc(void **block, size_t size);
 void nf_free(void *block);

@@ -140,14 +140,18 @@ NF_INLINE void add_panel(real *c, const real *w, size_t w_row, size_t w_step, co
                        NULL);
 }
 
-/* A panel of one vector is slow: a remainder of one is shared by the last two panels. */
+/* Vectors of the next panel. One of a single vector is slow: a remainder of one is shared by the last two panels. */
+NF_INLINE size_t next_panel(size_t vectors) {
+    if (VECTORS > 2 && vectors == VECTORS + 1)
+        return 2;
+    return vectors < VECTORS ? vectors : VECTORS;
+}
+
 NF_INLINE void add_product(real *c, const real *w, size_t w_row, size_t w_step, const real *b, size_t stride,
                            size_t rows, size_t columns, size_t depth) {
     size_t vectors = (columns + NF_WIDTH - 1) / NF_WIDTH;
     while (vectors > 0) {
-        size_t now = vectors >= VECTORS ? VECTORS : vectors;
-        if (VECTORS > 2 && vectors == VECTORS + 1)
-            now = 2;
+        size_t now = next_panel(vectors);
         if (now == VECTORS)
             add_panel(c, w, w_row, w_step, b, stride, rows, depth, VECTORS);
         else if (VECTORS > 2 && now == 2)
@@ -183,19 +187,22 @@ NF_INLINE void weigh_row(real *w, const real *e, real row_factor, const real *co
 void NF_REAL_KERNEL(weigh_add)(real *c, real *w, size_t w_stride, const real *e, size_t e_stride,
                                const real *row_factors, const real *column_factors, const real *b, size_t stride,
                                size_t rows, size_t columns, size_t depth) {
-    enum { FIRST = 16 / NF_WIDTH < VECTORS ? 16 / NF_WIDTH : VECTORS };
-    size_t weights = (depth + 15) / 16 * 16;
-    size_t panel = columns >= PANEL ? PANEL : FIRST * NF_WIDTH;
+    size_t weights = (depth + 15) / 16 * 16, vectors = next_panel((columns + NF_WIDTH - 1) / NF_WIDTH);
+    size_t panel = vectors * NF_WIDTH;
     for (size_t i = 0; i < rows; i += ROWS) {
         for (size_t row = i; row < i + ROWS; row++)
             weigh_row(w + row * w_stride, e + row * e_stride, row_factors[row], column_factors, weights);
         const real *ahead = e + (i + ROWS < rows ? i + ROWS : i) * e_stride;
-        if (panel == PANEL)
+        if (vectors == VECTORS)
             multiply_piece(c + i * stride, stride, w + i * w_stride, w_stride, 1, b, stride, depth, VECTORS, ADD, NULL,
                            ahead);
+        else if (VECTORS > 2 && vectors == 2)
+            multiply_piece(c + i * stride, stride, w + i * w_stride, w_stride, 1, b, stride, depth, 2, ADD, NULL,
+                           ahead);
         else
-            multiply_piece(c + i * stride, stride, w + i * w_stride, w_stride, 1, b, stride, depth, FIRST, ADD, NULL,
+            multiply_piece(c + i * stride, stride, w + i * w_stride, w_stride, 1, b, stride, depth, 1, ADD, NULL,
                            ahead);
     }
-    add_product(c + panel, w, w_stride, 1, b + panel, stride, rows, columns - panel, depth);
+    if (columns > panel)
+        add_product(c + panel, w, w_stride, 1, b + panel, stride, rows, columns - panel, depth);
 }

@@ -10,9 +10,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* Exponentials are kept from the first pass to the second for as many tiles as this has room for: a quarter less to
- * compute, and as much memory at most whatever the input. Where that is but a small share of them, none are. */
-static const int64_t largest_kept_bytes = 96 << 20;
+/* Exponentials are kept from the first pass to the second, a quarter less to compute: those of all tiles where there is
+ * room for them, as with 8,192 rows; else of as many as take less room, the same whatever the input. Where that is but
+ * a small share of them, none are. */
+static const int64_t all_kept_bytes = 144 << 20, some_kept_bytes = 96 << 20;
 enum { LEAST_KEPT_SHARE = 16 }; /* one in so many */
 
 /* Of one tile in multiplications, and of a block's. */
@@ -95,14 +96,14 @@ static int64_t tiles_per_side(const nf_tiles *tiles) {
 static nf_status open_kept(nf_tiles *tiles) {
     int64_t rows = row_tiles(tiles), columns = column_tiles(tiles);
     int64_t tile_bytes = tiles->tile_rows * tiles->tile_columns * (int64_t)sizeof(real);
-    int64_t most = largest_kept_bytes / tile_bytes, limit = most * LEAST_KEPT_SHARE;
+    int64_t all = all_kept_bytes / tile_bytes, most = some_kept_bytes / tile_bytes, limit = most * LEAST_KEPT_SHARE;
     if (rows > limit || columns > limit) /* their product may overflow */
         return NF_OK;
     int64_t count = symmetric(tiles) ? rows * (rows + 1) / 2 : rows * columns;
     if (count > limit)
         return NF_OK;
     void *memory;
-    tiles->kept_count = nf_min(count, most);
+    tiles->kept_count = count <= all ? count : most;
     NF_TRY(nf_alloc(&memory, (size_t)(tiles->kept_count * tile_bytes)));
     tiles->kept = memory;
     return NF_OK;

@@ -1,7 +1,7 @@
 """Contrastive losses on plain arrays: value and gradient in one call.
 
 Every loss returns ``loss, gradients``: by default the mean over anchors in nats, as a float, and arrays shaped like
-the inputs. The margin losses are means over pairs or triplets of distances instead. Beyond 96 MB no matrix of all
+the inputs. The margin losses are means over pairs or triplets of distances instead. Beyond 144 MB no matrix of all
 scores or distances is stored: memory grows with the input, not with its square. Results have the same bits for any
 number of threads.
 
