@@ -26,7 +26,7 @@ enum { GROUP = 4, PAIR = 2 };
     } while (0)
 
 NF_INLINE void moments_of_group(int group, float *mean, float *squares, const float *x, size_t rows, size_t c,
-                                size_t rest) {
+                                size_t rest, size_t before) {
     vreal inverse = v_set(1.0f / (float)rows), sum[GROUP], square[GROUP];
     NF_UNROLL
     for (int g = 0; g < group; g++)
@@ -46,16 +46,25 @@ NF_INLINE void moments_of_group(int group, float *mean, float *squares, const fl
             square[g] = v_fma(difference, difference, square[g]);
         }
     }
+    vreal share = v_set((float)rows / (float)(rows + before));
     NF_UNROLL
     for (int g = 0; g < group; g++) {
-        v_store_some(mean + g * NF_WIDTH, sum[g], rest);
-        v_store_some(squares + g * NF_WIDTH, square[g], rest);
+        float *to = mean + g * NF_WIDTH, *to_squares = squares + g * NF_WIDTH;
+        if (before > 0) { /* Chan, Golub and LeVeque */
+            vreal old = v_load_some(to, rest), difference = v_sub(sum[g], old), part = v_mul(difference, share);
+            vreal between = v_mul(v_mul(difference, part), v_set((float)before));
+            sum[g] = v_add(old, part);
+            square[g] = v_add(v_load_some(to_squares, rest), v_add(square[g], between));
+        }
+        v_store_some(to, sum[g], rest);
+        v_store_some(to_squares, square[g], rest);
     }
 }
 
-/* Mean of each channel, and the sum of squared differences from that mean. Two passes: the block is in the cache. */
-void NF_KERNEL(moments)(float *mean, float *squares, const float *x, size_t rows, size_t c) {
-    FOR_GROUPS(c, moments_of_group(group, mean + j, squares + j, x + j, rows, c, rest));
+/* Mean of each channel, and the sum of squared differences from that mean, of these rows and of `before` others whose
+ * moments are there. Two passes: the rows are in the cache. */
+void NF_KERNEL(moments)(float *mean, float *squares, const float *x, size_t rows, size_t c, size_t before) {
+    FOR_GROUPS(c, moments_of_group(group, mean + j, squares + j, x + j, rows, c, rest, before));
 }
 
 NF_INLINE void scale_shift_group(int group, float *y, const float *x, const float *addend, const float *factor,
@@ -95,8 +104,7 @@ NF_INLINE void sums_of_group(int group, int relu, float *sum, float *sum_x, floa
     NF_UNROLL
     for (int g = 0; g < group; g++) {
         center[g] = v_load_some(mean + g * NF_WIDTH, rest);
-        total[g] = accumulate ? v_load_some(sum + g * NF_WIDTH, rest) : v_zero();
-        total_x[g] = accumulate ? v_load_some(sum_x + g * NF_WIDTH, rest) : v_zero();
+        total[g] = total_x[g] = v_zero();
     }
     for (size_t i = 0; i < rows; i++, d_y += c, x += c) {
         NF_UNROLL
@@ -119,8 +127,9 @@ NF_INLINE void sums_of_group(int group, int relu, float *sum, float *sum_x, floa
     }
     NF_UNROLL
     for (int g = 0; g < group; g++) {
-        v_store_some(sum + g * NF_WIDTH, total[g], rest);
-        v_store_some(sum_x + g * NF_WIDTH, total_x[g], rest);
+        float *to = sum + g * NF_WIDTH, *to_x = sum_x + g * NF_WIDTH;
+        v_store_some(to, accumulate ? v_add(v_load_some(to, rest), total[g]) : total[g], rest);
+        v_store_some(to_x, accumulate ? v_add(v_load_some(to_x, rest), total_x[g]) : total_x[g], rest);
     }
 }
 

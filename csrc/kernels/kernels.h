@@ -62,7 +62,7 @@ typedef struct nf_rescale {
       (float *d_w, const float *image, size_t image_row, size_t image_step, size_t step, size_t taps, size_t run,     \
        const float *d_y, size_t height, size_t width, size_t k, bool accumulate))                                     \
     /* batch_norm.c: x is (rows, c), what belongs to a channel is (c) */                                              \
-    K(void, moments, (float *mean, float *squares, const float *x, size_t rows, size_t c))                            \
+    K(void, moments, (float *mean, float *squares, const float *x, size_t rows, size_t c, size_t before))             \
     K(void, scale_shift,                                                                                              \
       (float *y, const float *x, const float *addend, const float *factor, const float *shift, size_t rows, size_t c, \
        bool relu))                                                                                                    \

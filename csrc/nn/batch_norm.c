@@ -6,25 +6,20 @@
 #include "../core/dispatch.h"
 #include "../core/integers.h"
 #include "../core/threads.h"
-#include "gather.h"
 
-/* Sums are taken over blocks of NF_ROW_BLOCK rows and those added in double; a task has several blocks. */
-enum { BLOCKS_PER_TASK = 8, CHANNELS_PER_TASK = 32 };
+/* Sums are taken over blocks of so many rows, and those added in double; a task has several blocks. */
+enum { BLOCK_ROWS = 96, BLOCKS_PER_TASK = 8, CHANNELS_PER_TASK = 32 };
 
 static int64_t group_rows(const nf_batch_norm *norm) {
     return norm->rows / norm->groups;
 }
 
 int64_t nf_batch_norm_blocks(const nf_batch_norm *norm) {
-    return nf_ceil_div(group_rows(norm), NF_ROW_BLOCK);
+    return nf_ceil_div(group_rows(norm), BLOCK_ROWS);
 }
 
 static int64_t block_count(const nf_batch_norm *norm) {
     return norm->groups * nf_batch_norm_blocks(norm);
-}
-
-size_t nf_batch_norm_moments_size(const nf_batch_norm *norm) {
-    return (size_t)(block_count(norm) * 2 * norm->c);
 }
 
 /* Saved: mean and inverse deviation of each group and channel, then the factors and shifts of y = factor x + shift. */
@@ -40,9 +35,8 @@ const float *nf_batch_norm_saved_factors(const nf_batch_norm *norm, const float 
     return saved + affine_size(norm);
 }
 
-/* Scratch: partial sums of each block, or factors and shifts. */
-size_t nf_batch_norm_scratch(const nf_batch_norm *norm) {
-    return nf_larger(nf_batch_norm_moments_size(norm), affine_size(norm));
+size_t nf_batch_norm_evaluate_scratch(const nf_batch_norm *norm) {
+    return affine_size(norm);
 }
 
 size_t nf_batch_norm_factors_size(const nf_batch_norm *norm) {
@@ -51,8 +45,9 @@ size_t nf_batch_norm_factors_size(const nf_batch_norm *norm) {
 
 typedef struct norm_job {
     const nf_batch_norm *norm;
-    float *y, *saved, *running_mean, *running_var, *partial, *factors;
-    const float *x, *addend, *moments, *weight, *bias;
+    float *y, *saved, *running_mean, *running_var, *factors;
+    const float *x, *addend, *weight, *bias;
+    const nf_batch_norm_moments *moments;
     uint16_t *stored;
 } norm_job;
 
@@ -62,9 +57,9 @@ typedef struct row_range {
 
 static row_range block_rows(const nf_batch_norm *norm, int64_t block) {
     row_range range = {.group = block / nf_batch_norm_blocks(norm)};
-    int64_t start = block % nf_batch_norm_blocks(norm) * NF_ROW_BLOCK;
+    int64_t start = block % nf_batch_norm_blocks(norm) * BLOCK_ROWS;
     range.first = range.group * group_rows(norm) + start;
-    range.count = nf_min(group_rows(norm) - start, NF_ROW_BLOCK);
+    range.count = nf_min(group_rows(norm) - start, BLOCK_ROWS);
     return range;
 }
 
@@ -86,15 +81,35 @@ static nf_status over_channels(nf_task task, norm_job *job) {
 
 /* ---- Forward ---- */
 
+size_t nf_batch_norm_moments_size(const nf_batch_norm *norm, int64_t blocks) {
+    return (size_t)(norm->groups * blocks * (2 * norm->c + 1));
+}
+
+nf_batch_norm_moments nf_batch_norm_moments_in(float *memory, const nf_batch_norm *norm, int64_t blocks) {
+    return (nf_batch_norm_moments){
+        .c = norm->c, .blocks = blocks, .moments = memory, .counts = memory + norm->groups * blocks * 2 * norm->c};
+}
+
+void nf_batch_norm_take_moments(const nf_batch_norm_moments *of, int64_t block, const float *x, int64_t count,
+                                bool accumulate) {
+    int64_t at = of->block + block, before = accumulate ? (int64_t)of->counts[at] : 0;
+    float *mean = of->moments + at * 2 * of->c;
+    nf_kernel->moments(mean, mean + of->c, x, (size_t)count, (size_t)of->c, (size_t)before);
+    of->counts[at] = (float)(before + count);
+}
+
 static void block_moments(const norm_job *job, int64_t block, row_range rows) {
-    int64_t c = job->norm->c;
-    float *mean = job->partial + block * 2 * c;
-    nf_kernel->moments(mean, mean + c, job->x + rows.first * c, (size_t)rows.count, (size_t)c);
+    nf_batch_norm_take_moments(job->moments, block, job->x + rows.first * job->norm->c, rows.count, false);
 }
 
 static void moments_task(void *context, int64_t task, int worker) {
     (void)worker;
     for_blocks(context, task, block_moments);
+}
+
+nf_status nf_batch_norm_measure(const nf_batch_norm *norm, const nf_batch_norm_moments *moments, const float *x) {
+    norm_job job = {.norm = norm, .moments = moments, .x = x};
+    return over_blocks(moments_task, &job);
 }
 
 /* The channels of a task. */
@@ -110,13 +125,13 @@ static channel_range task_channels(const nf_batch_norm *norm, int64_t task) {
 /* Of some channels and one group, from the blocks' moments: those of all its rows (Chan, Golub and LeVeque). */
 static void merge_moments(const norm_job *job, int64_t group, channel_range of, double *mean, double *squares) {
     const nf_batch_norm *norm = job->norm;
-    int64_t blocks = nf_batch_norm_blocks(norm);
+    const nf_batch_norm_moments *from = job->moments;
     double count = 0;
     for (int64_t j = 0; j < of.count; j++)
         mean[j] = squares[j] = 0;
-    for (int64_t block = group * blocks; block < (group + 1) * blocks; block++) {
-        const float *moments = job->moments + block * 2 * norm->c + of.first;
-        double more = (double)block_rows(norm, block).count;
+    for (int64_t block = group * from->blocks; block < (group + 1) * from->blocks; block++) {
+        const float *moments = from->moments + block * 2 * norm->c + of.first;
+        double more = (double)from->counts[block];
         for (int64_t j = 0; j < of.count; j++) {
             double difference = (double)moments[j] - mean[j];
             squares[j] += (double)moments[norm->c + j] + difference * difference * count * more / (count + more);
@@ -166,24 +181,19 @@ static void apply_task(void *context, int64_t task, int worker) {
 }
 
 nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *saved, float *running_mean,
-                                float *running_var, const float *x, const float *addend, const float *moments,
-                                const float *weight, const float *bias, float *scratch) {
+                                float *running_var, const float *x, const float *addend,
+                                const nf_batch_norm_moments *moments, const float *weight, const float *bias) {
     norm_job job = {.norm = norm,
                     .y = y,
                     .saved = saved,
                     .running_mean = running_mean,
                     .running_var = running_var,
-                    .partial = scratch,
                     .factors = saved + affine_size(norm),
                     .x = x,
                     .addend = addend,
                     .moments = moments,
                     .weight = weight,
                     .bias = bias};
-    if (!moments) {
-        NF_TRY(over_blocks(moments_task, &job));
-        job.moments = job.partial;
-    }
     NF_TRY(over_channels(statistics_task, &job));
     return y ? over_blocks(apply_task, &job) : NF_OK;
 }

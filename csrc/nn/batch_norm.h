@@ -18,21 +18,40 @@ typedef struct nf_batch_norm {
     int workers;
 } nf_batch_norm;
 
-size_t nf_batch_norm_scratch(const nf_batch_norm *norm);      /* floats, forwards */
-size_t nf_batch_norm_factors_size(const nf_batch_norm *norm); /* floats of the way back's factors */
 size_t
 nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what the way back needs besides x, y */
-size_t nf_batch_norm_moments_size(const nf_batch_norm *norm); /* floats of `moments` */
+size_t nf_batch_norm_factors_size(const nf_batch_norm *norm); /* floats of the way back's factors */
+int64_t nf_batch_norm_blocks(const nf_batch_norm *norm);      /* of rows, in each group, that its own passes work on */
 
-/* moments: those of x that the layer before has taken in passing, or NULL. addend may be NULL; y may be x, or NULL:
- * then only statistics are made, and nf_batch_norm_rows makes y. */
+/* Moments of x in blocks of rows of one group. They are taken in a pass of their own, or by the filter that makes x,
+ * whose own blocks they then are. */
+typedef struct nf_batch_norm_moments {
+    int64_t c, blocks; /* blocks: in each group */
+    float *moments;    /* [group][block][mean, squares][c] */
+    float *counts;     /* [group][block]: rows */
+    int64_t block;     /* that of all which a filter calls its first */
+} nf_batch_norm_moments;
+
+/* In `memory` of so many floats. */
+size_t nf_batch_norm_moments_size(const nf_batch_norm *norm, int64_t blocks);
+nf_batch_norm_moments nf_batch_norm_moments_in(float *memory, const nf_batch_norm *norm, int64_t blocks);
+
+/* The moments of `block` become those of `count` rows x, or of these, too. */
+void nf_batch_norm_take_moments(const nf_batch_norm_moments *of, int64_t block, const float *x, int64_t count,
+                                bool accumulate);
+
+/* All of them. */
+nf_status nf_batch_norm_measure(const nf_batch_norm *norm, const nf_batch_norm_moments *moments, const float *x);
+
+/* addend may be NULL; y may be x, or NULL: then only statistics are made, and nf_batch_norm_rows makes y. */
 nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *saved, float *running_mean,
-                                float *running_var, const float *x, const float *addend, const float *moments,
-                                const float *weight, const float *bias, float *scratch);
+                                float *running_var, const float *x, const float *addend,
+                                const nf_batch_norm_moments *moments, const float *weight, const float *bias);
 
 /* y = factor x + shift is what running_mean and running_var come to, for `c` channels. */
 void nf_batch_norm_factors(float *factor, float *shift, int64_t c, float eps, const float *running_mean,
                            const float *running_var, const float *weight, const float *bias);
+size_t nf_batch_norm_evaluate_scratch(const nf_batch_norm *norm); /* floats */
 nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
                                  const float *running_mean, const float *running_var, const float *weight,
                                  const float *bias, float *scratch);
@@ -62,8 +81,6 @@ typedef struct nf_batch_norm_sums {
     float *sums;    /* [group][block][2][c] */
     int64_t row, block; /* that of all rows and blocks which a filter calls its first */
 } nf_batch_norm_sums;
-
-int64_t nf_batch_norm_blocks(const nf_batch_norm *norm);
 
 /* The sums of `block` (+)= those of `count` rows from `first` on; d_y begins at the first of them. */
 void nf_batch_norm_sum_rows(const nf_batch_norm_sums *of, int64_t block, float *d_y, int64_t first, int64_t count,

@@ -31,16 +31,24 @@ nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorit
     return products2 <= products4 ? NF_CONV_WINOGRAD2 : NF_CONV_WINOGRAD4;
 }
 
-bool nf_conv_takes_moments(const nf_conv *conv) {
-    return conv->algorithm == NF_CONV_DIRECT;
-}
-
 bool nf_conv_takes_before(const nf_conv *conv) {
     return conv->algorithm != NF_CONV_DIRECT;
 }
 
 bool nf_conv_takes_gradient(const nf_conv *conv) {
     return conv->algorithm != NF_CONV_DIRECT || nf_few_channels_backward_pays(conv);
+}
+
+int64_t nf_conv_moment_blocks(const nf_conv *conv) {
+    if (conv->algorithm != NF_CONV_DIRECT)
+        return nf_winograd_moment_blocks(conv);
+    return nf_ceil_div(conv->n / conv->groups * conv->out_h * conv->out_w, NF_ROW_BLOCK);
+}
+
+int64_t nf_conv_sum_blocks(const nf_conv *conv) {
+    if (conv->algorithm != NF_CONV_DIRECT)
+        return nf_winograd_sum_blocks(conv);
+    return conv->stride == 1 ? nf_ceil_div(conv->n / conv->groups * conv->h * conv->w, NF_ROW_BLOCK) : 0;
 }
 
 /* ---- Forward ---- */
@@ -163,12 +171,6 @@ static size_t backward_input_scratch(const nf_conv *conv) {
             most =
                 nf_larger(most, nf_gather_panels_size(&gather) + (size_t)conv->workers * nf_gather_rows_size(&gather));
     return most;
-}
-
-int64_t nf_conv_sum_blocks(const nf_conv *conv) {
-    if (conv->algorithm != NF_CONV_DIRECT)
-        return nf_winograd_sum_blocks(conv);
-    return conv->stride == 1 ? nf_ceil_div(conv->n / conv->groups * conv->h * conv->w, NF_ROW_BLOCK) : 0;
 }
 
 nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,

@@ -21,9 +21,8 @@ typedef struct nf_conv {
 /* What `wanted` comes to for this convolution. */
 nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorithm wanted);
 
-/* Whether nf_conv_forward takes batch norm's moments in passing; whether forward and backward_parameters do what the
- * layers before do; and whether backward_parameters makes the gradient of its results from batch norm's. */
-bool nf_conv_takes_moments(const nf_conv *conv);
+/* Whether forward and backward_parameters do what the layers before do, and whether backward_parameters makes the
+ * gradient of its results from batch norm's. */
 bool nf_conv_takes_before(const nf_conv *conv);
 bool nf_conv_takes_gradient(const nf_conv *conv);
 
@@ -31,16 +30,18 @@ bool nf_conv_takes_gradient(const nf_conv *conv);
 size_t nf_conv_forward_scratch(const nf_conv *conv);
 size_t nf_conv_backward_scratch(const nf_conv *conv);
 
-/* bias may be NULL. behind->moments are what nf_batch_norm_forward takes (nf_batch_norm_moments_size floats). */
+/* How many blocks, of each group, there are of the moments that forward takes in passing, and of the sums that
+ * backward_input takes; 0: it can't take them. */
+int64_t nf_conv_moment_blocks(const nf_conv *conv);
+int64_t nf_conv_sum_blocks(const nf_conv *conv);
+
+/* bias may be NULL. */
 nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const nf_before *before, const float *weight,
                           const float *bias, const nf_behind *behind, float *scratch);
 
 /* d_x (+)= the gradient of the input. sums: those of the batch norm before, to be taken in passing, or NULL. */
 nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
                                  const nf_batch_norm_sums *sums, bool accumulate, float *scratch);
-
-/* How many blocks of each group those are then; 0: it can't take them. */
-int64_t nf_conv_sum_blocks(const nf_conv *conv);
 
 /* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. behind: if d_y, being
  * the gradient of the input of the batch norm behind, is still to be made, how; then it is made as it is read. Else

@@ -17,7 +17,8 @@ typedef struct job {
     const nf_depthwise *conv;
     float *out, *partial, *sinks; /* sinks: one pixel per worker, for points beyond the end of a row */
     const float *in, *d_y, *weight, *bias, *zeros;
-    int64_t rows_per_task, segments;
+    int64_t segments;
+    const nf_batch_norm_moments *moments;
     const nf_batch_norm_sums *sums;
     bool accumulate;
 } job;
@@ -30,6 +31,29 @@ static int64_t weight_size(const nf_depthwise *conv) {
 static int64_t rows_per_task(const nf_depthwise *conv, int64_t width) {
     double row = (double)width * (double)weight_size(conv);
     return row < TASK_WORK ? (int64_t)(TASK_WORK / row) : 1;
+}
+
+/* Of `height` rows to an image: tasks for each group, none of which spans two. */
+static int64_t group_tasks(const nf_depthwise *conv, int64_t height, int64_t width) {
+    return nf_ceil_div(conv->n / conv->groups * height, rows_per_task(conv, width));
+}
+
+typedef struct row_range {
+    int64_t begin, end;
+} row_range;
+
+static row_range task_rows(const nf_depthwise *conv, int64_t height, int64_t width, int64_t task) {
+    int64_t tasks = group_tasks(conv, height, width), rows = conv->n / conv->groups * height;
+    int64_t each = rows_per_task(conv, width), start = task % tasks * each, begin = task / tasks * rows + start;
+    return (row_range){begin, begin + nf_min(each, rows - start)};
+}
+
+int64_t nf_depthwise_moment_blocks(const nf_depthwise *conv) {
+    return group_tasks(conv, conv->out_h, conv->out_w);
+}
+
+int64_t nf_depthwise_sum_blocks(const nf_depthwise *conv) {
+    return group_tasks(conv, conv->h, conv->w);
 }
 
 static int64_t segment_count(const nf_depthwise *conv) {
@@ -98,17 +122,21 @@ static void forward_row(const job *j, int64_t row, float *sink) {
 
 static void forward_task(void *context, int64_t task, int worker) {
     const job *j = context;
-    int64_t end = nf_min((task + 1) * j->rows_per_task, j->conv->n * j->conv->out_h);
-    for (int64_t row = task * j->rows_per_task; row < end; row++)
-        forward_row(j, row, j->sinks + worker * j->conv->c);
+    const nf_depthwise *conv = j->conv;
+    row_range rows = task_rows(conv, conv->out_h, conv->out_w, task);
+    for (int64_t row = rows.begin; row < rows.end; row++) {
+        forward_row(j, row, j->sinks + worker * conv->c);
+        if (j->moments)
+            nf_batch_norm_take_moments(j->moments, task, j->out + row * conv->out_w * conv->c, conv->out_w,
+                                       row > rows.begin);
+    }
 }
 
 nf_status nf_depthwise_forward(const nf_depthwise *conv, float *y, const float *x, const float *weight,
-                               const float *bias, float *scratch) {
+                               const float *bias, const nf_batch_norm_moments *moments, float *scratch) {
     job j = make_job(conv, scratch);
-    j.out = y, j.in = x, j.weight = weight, j.bias = bias;
-    j.rows_per_task = rows_per_task(conv, conv->out_w);
-    return nf_parallel(forward_task, &j, nf_ceil_div(conv->n * conv->out_h, j.rows_per_task), conv->workers);
+    j.out = y, j.in = x, j.weight = weight, j.bias = bias, j.moments = moments;
+    return nf_parallel(forward_task, &j, conv->groups * nf_depthwise_moment_blocks(conv), conv->workers);
 }
 
 /* ---- Gradient of the input ----
@@ -156,26 +184,20 @@ static void phase_of_row(const job *j, int64_t row, int64_t phase, float *sink) 
 static void backward_input_task(void *context, int64_t task, int worker) {
     const job *j = context;
     const nf_depthwise *conv = j->conv;
-    int64_t blocks = nf_depthwise_sum_blocks(conv), group_rows = conv->n / conv->groups * conv->h;
-    int64_t start = task % blocks * j->rows_per_task, first = task / blocks * group_rows + start;
-    int64_t end = first + nf_min(j->rows_per_task, group_rows - start);
-    for (int64_t row = first; row < end; row++)
+    row_range rows = task_rows(conv, conv->h, conv->w, task);
+    for (int64_t row = rows.begin; row < rows.end; row++) {
         for (int64_t phase = 0; phase < conv->stride; phase++)
             phase_of_row(j, row, phase, j->sinks + worker * conv->c);
-    if (j->sums)
-        nf_batch_norm_sum_rows(j->sums, task, j->out + first * conv->w * conv->c, first * conv->w,
-                               (end - first) * conv->w, false);
-}
-
-int64_t nf_depthwise_sum_blocks(const nf_depthwise *conv) {
-    return nf_ceil_div(conv->n / conv->groups * conv->h, rows_per_task(conv, conv->w));
+        if (j->sums)
+            nf_batch_norm_sum_rows(j->sums, task, j->out + row * conv->w * conv->c, row * conv->w, conv->w,
+                                   row > rows.begin);
+    }
 }
 
 nf_status nf_depthwise_backward_input(const nf_depthwise *conv, float *d_x, const float *d_y, const float *weight,
                                       const nf_batch_norm_sums *sums, bool accumulate, float *scratch) {
     job j = make_job(conv, scratch);
     j.out = d_x, j.d_y = d_y, j.weight = weight, j.sums = sums, j.accumulate = accumulate;
-    j.rows_per_task = rows_per_task(conv, conv->w);
     return nf_parallel(backward_input_task, &j, conv->groups * nf_depthwise_sum_blocks(conv), conv->workers);
 }
 

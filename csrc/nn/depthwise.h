@@ -20,13 +20,16 @@ typedef struct nf_depthwise {
 
 size_t nf_depthwise_scratch(const nf_depthwise *conv); /* floats, either direction */
 
-/* bias may be NULL. */
+/* bias may be NULL. moments: of y, for batch norm, to be taken in passing, or NULL. */
 nf_status nf_depthwise_forward(const nf_depthwise *conv, float *y, const float *x, const float *weight,
-                               const float *bias, float *scratch);
+                               const float *bias, const nf_batch_norm_moments *moments, float *scratch);
 
-/* d_x (+)= the gradient of the input. sums, and their blocks: as of nf_conv_backward_input. */
+/* d_x (+)= the gradient of the input. sums: those of the batch norm before, to be taken in passing, or NULL. */
 nf_status nf_depthwise_backward_input(const nf_depthwise *conv, float *d_x, const float *d_y, const float *weight,
                                       const nf_batch_norm_sums *sums, bool accumulate, float *scratch);
+
+/* How many blocks, of each group, there are of these. */
+int64_t nf_depthwise_moment_blocks(const nf_depthwise *conv);
 int64_t nf_depthwise_sum_blocks(const nf_depthwise *conv);
 
 /* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. */

@@ -3,7 +3,6 @@
 
 #include "../core/integers.h"
 #include "elementwise.h"
-#include "gather.h"
 #include "plan.h"
 
 static float *buffer(const nf_plan *plan, int64_t index) {
@@ -105,25 +104,39 @@ static nf_status batch_norm_forward(const forward_call *call, const nf_step *ste
     float *mean = call->statistics + at->running_mean, *variance = call->statistics + at->running_var;
     if (!plan->training)
         return nf_batch_norm_evaluate(&step->norm, y, x, addend, mean, variance, weight, bias, scratch);
-    return nf_batch_norm_forward(&step->norm, y, buffer(plan, step->saved), mean, variance, x, addend,
-                                 buffer(plan, step->moments), weight, bias, scratch);
+    int64_t blocks = step->moment_blocks > 0 ? step->moment_blocks : nf_batch_norm_blocks(&step->norm);
+    nf_batch_norm_moments moments = nf_batch_norm_moments_in(buffer(plan, step->moments), &step->norm, blocks);
+    if (step->moment_blocks == 0)
+        NF_TRY(nf_batch_norm_measure(&step->norm, &moments, x));
+    return nf_batch_norm_forward(&step->norm, y, buffer(plan, step->saved), mean, variance, x, addend, &moments, weight,
+                                 bias);
 }
 
-/* Where a convolution puts the moments of a run for the batch norm behind it. */
-static float *run_moments(const nf_plan *plan, const nf_step *step, image_run run) {
-    float *moments = buffer(plan, step->moments);
-    const nf_tensor *output = &plan->tensors[step->output];
-    int64_t group = output->shape.n / plan->groups, points = output->shape.h * output->shape.w;
-    int64_t block = run.first / group * nf_ceil_div(group * points, NF_ROW_BLOCK);
-    block += run.first % group * points / NF_ROW_BLOCK;
-    return moments ? moments + block * 2 * output->shape.c : NULL;
+/* The first of all blocks, `blocks` in each group, that a run of the filter `step` works on; of: blocks of a step. */
+static int64_t first_block(const nf_plan *plan, const nf_step *step, image_run run, int64_t blocks,
+                           int64_t (*of)(const nf_step *)) {
+    const nf_tensor *input = &plan->tensors[step->input];
+    if (input->block == 0)
+        return 0;
+    int64_t group = input->shape.n / plan->groups;
+    nf_step whole = nf_step_part(step, input->block);
+    return run.first / group * blocks + run.first % group / input->block * of(&whole);
+}
+
+/* Where a filter puts the moments of a run for the batch norm behind it. */
+static nf_batch_norm_moments run_moments(const nf_plan *plan, const nf_step *step, image_run run) {
+    nf_batch_norm shape = {.c = plan->tensors[step->output].shape.c, .groups = plan->groups};
+    nf_batch_norm_moments moments = nf_batch_norm_moments_in(buffer(plan, step->moments), &shape, step->moment_blocks);
+    moments.block = first_block(plan, step, run, step->moment_blocks, nf_step_moment_blocks);
+    return moments;
 }
 
 /* What the layers behind a convolution do in its pass, to the run. */
-static nf_behind run_behind(const forward_call *call, const nf_step *step, image_run run, float *factors) {
+static nf_behind run_behind(const forward_call *call, const nf_step *step, const nf_batch_norm_moments *moments,
+                            float *factors) {
     const nf_plan *plan = call->plan;
     if (step->behind < 0)
-        return (nf_behind){.moments = run_moments(plan, step, run)};
+        return (nf_behind){.moments = moments};
     const nf_layer_offsets *at = &call->offsets[step->behind];
     const nf_layer *last = &call->layers[step->output - 1];
     int64_t k = step->conv.k;
@@ -147,11 +160,13 @@ static nf_status filter_forward(const forward_call *call, const nf_step *step, f
         run_input from;
         NF_TRY(prepare_input(plan, call->offsets, call->parameters, step, run, false, &from));
         float *y = value(plan, step->output) + first * image_size(plan, step->output);
+        nf_batch_norm_moments moments = run_moments(plan, step, run);
+        const nf_batch_norm_moments *taken = step->moment_blocks > 0 ? &moments : NULL;
         if (step->kind == NF_DEPTHWISE_CONV) {
-            NF_TRY(nf_depthwise_forward(&part.depthwise, y, from.x, weight, bias, scratch));
+            NF_TRY(nf_depthwise_forward(&part.depthwise, y, from.x, weight, bias, taken, scratch));
             continue;
         }
-        nf_behind behind = run_behind(call, step, run, scratch);
+        nf_behind behind = run_behind(call, step, taken, scratch);
         NF_TRY(nf_conv_forward(&part.conv, y, from.x, &from.before, weight, bias, &behind,
                                scratch + nf_step_factors(step)));
     }
@@ -289,17 +304,6 @@ static nf_batch_norm_sums norm_sums(const nf_plan *plan, const nf_step *step) {
                                 .sums = buffer(plan, step->sums)};
 }
 
-/* From where on a run of the filter `step` takes the sums of the batch norm before it. */
-static void move_to_run(const nf_plan *plan, const nf_step *step, image_run run, nf_batch_norm_sums *sums) {
-    const nf_tensor *input = &plan->tensors[step->input];
-    if (input->block == 0)
-        return;
-    int64_t group = input->shape.n / plan->groups;
-    nf_step whole = nf_step_part(step, input->block);
-    sums->row = run.first * input->shape.h * input->shape.w;
-    sums->block = run.first / group * sums->blocks + run.first % group / input->block * nf_step_sum_blocks(&whole);
-}
-
 static nf_status filter_backward(const backward_call *call, const nf_step *step, float *scratch) {
     const float *weight = call->parameters + call->offsets[step->layer].weight, *d_y = gradient(call, step->output);
     const nf_plan *plan = call->plan;
@@ -317,7 +321,8 @@ static nf_status filter_backward(const backward_call *call, const nf_step *step,
     for (int64_t first = 0; first < input->shape.n; first += run.count) {
         run = run_from(plan, step, first);
         nf_step part = part_of(plan, step, run);
-        move_to_run(plan, step, run, &sums);
+        sums.row = run.first * input->shape.h * input->shape.w;
+        sums.block = first_block(plan, step, run, sums.blocks, nf_step_sum_blocks);
         float *d = d_x + first * image_size(plan, step->input);
         const float *d_out = d_y + first * image_size(plan, step->output);
         if (step->kind == NF_DEPTHWISE_CONV)

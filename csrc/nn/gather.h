@@ -10,7 +10,7 @@
 #include "../core/status.h"
 #include "around.h"
 
-/* Points that are handled together: small enough for the cache, and the unit of batch norm's partial sums. */
+/* Points that are handled together: few enough for the cache. */
 enum { NF_ROW_BLOCK = 96 };
 
 typedef struct nf_gather {

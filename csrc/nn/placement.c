@@ -3,7 +3,6 @@
 
 #include "../core/integers.h"
 #include "../core/memory.h"
-#include "gather.h"
 #include "plan.h"
 
 /* ---- Kinds of steps ---- */
@@ -60,7 +59,7 @@ static size_t whole_scratch(const nf_step *step, nf_deed deed) {
         return deed == NF_DEED_FORWARD ? nf_conv_forward_scratch(&step->conv) + nf_step_factors(step)
                                        : nf_conv_backward_scratch(&step->conv);
     case NF_DEPTHWISE_CONV: return nf_depthwise_scratch(&step->depthwise);
-    case NF_BATCH_NORM: return deed == NF_DEED_FORWARD ? nf_batch_norm_scratch(&step->norm) : 0;
+    case NF_BATCH_NORM: return deed == NF_DEED_FORWARD ? nf_batch_norm_evaluate_scratch(&step->norm) : 0;
     case NF_LAYER_NORM: return nf_layer_norm_scratch(&step->layer_norm);
     default: return 0;
     }
@@ -101,7 +100,34 @@ static bool works_in_place(const nf_plan *plan, const nf_step *step) {
     return step->kind == NF_RELU && !traits_of(&plan->steps[input->producer]).reads_output;
 }
 
-/* What a step of training keeps besides tensors, and the moments that a convolution takes for the batch norm behind. */
+/* Blocks of each group that a filter works through, in all its blocks of images; 0 if `blocks`, of a step, is 0 for one
+ * of them. */
+static int64_t count_blocks(const nf_plan *plan, const nf_step *step, int64_t (*blocks)(const nf_step *)) {
+    const nf_tensor *input = &plan->tensors[step->input];
+    if (input->block == 0)
+        return blocks(step);
+    nf_step block = nf_step_part(step, input->block), last = nf_step_part(step, last_block(plan, input));
+    int64_t runs = nf_ceil_div(input->shape.n / plan->groups, input->block), each = blocks(&block),
+            rest = blocks(&last);
+    return each > 0 && rest > 0 ? (runs - 1) * each + rest : 0;
+}
+
+/* A batch norm's moments, taken by the filter before it if that can. */
+static void place_moments(nf_plan *plan, nf_step *norm, int64_t time) {
+    int64_t producer = plan->tensors[norm->input].producer, own = nf_batch_norm_blocks(&norm->norm);
+    nf_step *before = producer >= 0 ? &plan->steps[producer] : NULL;
+    if (before && before->moments < 0)
+        norm->moment_blocks = count_blocks(plan, before, nf_step_moment_blocks);
+    int64_t blocks = norm->moment_blocks > 0 ? norm->moment_blocks : own;
+    norm->moments = new_floats(plan, (int64_t)nf_batch_norm_moments_size(&norm->norm, blocks), time);
+    if (norm->moment_blocks == 0)
+        return;
+    before->moments = norm->moments;
+    before->moment_blocks = norm->moment_blocks;
+    use(plan, norm->moments, before->time);
+}
+
+/* What a step of training keeps besides tensors. */
 static void place_saved(nf_plan *plan, nf_step *step, int64_t time) {
     if (step->kind == NF_LAYER_NORM)
         step->saved = new_buffer(plan, nf_layer_norm_saved_size(&step->layer_norm) * sizeof(float), time);
@@ -110,13 +136,7 @@ static void place_saved(nf_plan *plan, nf_step *step, int64_t time) {
     if (step->kind != NF_BATCH_NORM)
         return;
     step->saved = new_buffer(plan, nf_batch_norm_saved_size(&step->norm) * sizeof(float), time);
-    int64_t producer = plan->tensors[step->input].producer;
-    nf_step *before = producer >= 0 ? &plan->steps[producer] : NULL;
-    if (before && before->kind == NF_CONV && nf_conv_takes_moments(&before->conv) && before->moments < 0) {
-        before->moments = new_buffer(plan, nf_batch_norm_moments_size(&step->norm) * sizeof(float), time);
-        use(plan, before->moments, before->time);
-        step->moments = before->moments;
-    }
+    place_moments(plan, step, time);
 }
 
 /* Of what step `s` is the last to read, that is stored which will be read on the way back. */
@@ -207,27 +227,13 @@ static int64_t weight_size(const nf_step *step) {
     return step->conv.kernel_h * step->conv.kernel_w * step->conv.c * step->conv.k;
 }
 
-static int64_t greatest_common_divisor(int64_t a, int64_t b) {
-    while (b) {
-        int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-/* How many images it takes that batch norm's blocks of rows are whole. */
-static int64_t whole_images(const nf_tensor *tensor) {
-    return NF_ROW_BLOCK / greatest_common_divisor(NF_ROW_BLOCK, tensor->shape.h * tensor->shape.w);
-}
-
-/* Images in a block of what `step` reads, such that batch norm's blocks of rows behind it are whole; 0: all. */
+/* Images in a block of what `step` reads; 0: all. */
 static int64_t block_images(const nf_plan *plan, const nf_step *step) {
-    const nf_tensor *input = &plan->tensors[step->input], *output = &plan->tensors[step->output];
+    const nf_tensor *input = &plan->tensors[step->input];
     int64_t image = input->size / input->shape.n * (int64_t)sizeof(float), group = input->shape.n / plan->groups;
     int64_t weights = nf_min(weight_size(step), INT32_MAX) * (int64_t)sizeof(float);
     int64_t bytes = nf_max(BLOCK_BYTES, BLOCK_WEIGHTS * weights);
-    int64_t images = nf_round_up(nf_max(bytes / image, 1), whole_images(output));
+    int64_t images = nf_max(bytes / image, 1);
     return image >= LEAST_WHOLE / input->shape.n && images <= group / 2 ? images : 0;
 }
 
@@ -344,17 +350,10 @@ static nf_step *norm_to_sum(nf_plan *plan, int64_t s) {
     const nf_tensor *input = &plan->tensors[step->input];
     nf_step *norm = input->producer < 0 ? NULL : &plan->steps[input->producer];
     bool last = input->first_reader == s && step->input != plan->output;
-    return norm && norm->kind == NF_BATCH_NORM && last && nf_step_sum_blocks(step) > 0 ? norm : NULL;
-}
-
-/* In each group, over all blocks of images. */
-static int64_t count_sum_blocks(const nf_plan *plan, const nf_step *step) {
-    const nf_tensor *input = &plan->tensors[step->input];
-    if (input->block == 0)
-        return nf_step_sum_blocks(step);
-    nf_step block = nf_step_part(step, input->block), last = nf_step_part(step, last_block(plan, input));
-    int64_t blocks = nf_ceil_div(input->shape.n / plan->groups, input->block);
-    return (blocks - 1) * nf_step_sum_blocks(&block) + nf_step_sum_blocks(&last);
+    if (!norm || norm->kind != NF_BATCH_NORM || !last)
+        return NULL;
+    norm->sum_blocks = count_blocks(plan, step, nf_step_sum_blocks);
+    return norm->sum_blocks > 0 ? norm : NULL;
 }
 
 static void place_sums(nf_plan *plan, nf_step *norm, int64_t blocks, int64_t time) {
@@ -416,10 +415,8 @@ static void place_backward(nf_plan *plan) {
         if (kind.weights_first)
             time = new_action(plan, NF_DEED_BACKWARD, s); /* d_x may take the place of x */
         use(plan, gradient, time);
-        if (before) {
-            before->sum_blocks = count_sum_blocks(plan, step);
+        if (before)
             place_sums(plan, before, before->sum_blocks, time);
-        }
         route_gradients(plan, step, time, &input_written);
     }
 }

@@ -191,6 +191,14 @@ nf_step nf_step_part(const nf_step *step, int64_t images) {
     return part;
 }
 
+int64_t nf_step_moment_blocks(const nf_step *step) {
+    switch (step->kind) {
+    case NF_CONV: return nf_conv_moment_blocks(&step->conv);
+    case NF_DEPTHWISE_CONV: return nf_depthwise_moment_blocks(&step->depthwise);
+    default: return 0;
+    }
+}
+
 int64_t nf_step_sum_blocks(const nf_step *step) {
     switch (step->kind) {
     case NF_CONV: return nf_conv_sum_blocks(&step->conv);

@@ -42,7 +42,8 @@ typedef struct nf_step {
     int64_t layer;                 /* the layer whose parameters it uses */
     int64_t input, addend, output; /* tensors; addend: of a sum, or of what is fused with one; else -1 */
     int64_t behind;                /* of a filter in evaluation: layer of the batch norm that it does too, or -1 */
-    int64_t saved, moments;        /* buffers, or -1: what backward needs; a convolution's moments for batch norm */
+    int64_t saved, moments;        /* buffers, or -1: what backward needs; batch norm's, or a filter's for it */
+    int64_t moment_blocks;         /* of the moments, in each group, if a filter takes them; else 0 */
     int64_t sums, factors;         /* buffers, or -1: batch norm's on the way back */
     int64_t sum_blocks;            /* of the sums, in each group, if another step makes them; else 0 */
     bool late;                     /* batch norm: its input's gradient is made by the convolution that reads it */
@@ -106,7 +107,9 @@ void nf_plan_free(nf_plan *plan);
 /* A convolution's step, of either kind, for `images` images of one group. */
 nf_step nf_step_part(const nf_step *step, int64_t images);
 
-/* Blocks, of each group, of the sums that a filter takes for the batch norm before it; 0: it takes none. */
+/* Blocks, of each group, of the moments that a filter takes for the batch norm behind it, and of the sums for the one
+ * before it; 0: it takes none. */
+int64_t nf_step_moment_blocks(const nf_step *step);
 int64_t nf_step_sum_blocks(const nf_step *step);
 
 /* Floats that a filter's scratch memory begins with: factors and shifts of the batch norm that it does too. */

@@ -229,18 +229,22 @@ static void weights_task(void *context, int64_t task, int worker) {
                       job->block + worker * block_size(job));
 }
 
-/* The block of some results, and what has been summed of it. */
-typedef struct block_sums {
+/* A block whose results batch norm is to know, and whether some of them are done. */
+typedef struct known_block {
     const correlation *job;
     int64_t block;
-    bool *begun;
-} block_sums;
+    bool begun;
+} known_block;
 
-static void sum_results(const void *context, int64_t first, int64_t count) {
-    const block_sums *of = context;
-    const correlation *job = of->job;
-    nf_batch_norm_sum_rows(job->behind.sums, of->block, job->out + first * job->tiles.k, first, count, *of->begun);
-    *of->begun = true;
+static void know_results(void *context, int64_t first, int64_t count) {
+    known_block *of = context;
+    const nf_behind *behind = &of->job->behind;
+    float *results = of->job->out + first * of->job->tiles.k;
+    if (behind->moments)
+        nf_batch_norm_take_moments(behind->moments, of->block, results, count, of->begun);
+    if (behind->sums)
+        nf_batch_norm_sum_rows(behind->sums, of->block, results, first, count, of->begun);
+    of->begun = true;
 }
 
 static void block_task(void *context, int64_t task, int worker) {
@@ -256,10 +260,9 @@ static void block_task(void *context, int64_t task, int worker) {
     transform_input(job, v, first, first, first + count, zeros);
     multiply(job, m, v, job->u, count, 0, panel_count(job), &ahead);
     transform_output(job, m, first, count, 0, job->tiles.k, sink);
-    bool begun = false;
-    block_sums sums = {job, task, &begun};
-    if (job->behind.sums)
-        nf_tiles_for_results(&job->tiles, first, first + count, sum_results, &sums);
+    known_block known = {.job = job, .block = task};
+    if (job->behind.moments || job->behind.sums)
+        nf_tiles_for_results(&job->tiles, first, first + count, know_results, &known);
 }
 
 static nf_status correlate_by_blocks(correlation *job, float *scratch) {
@@ -337,6 +340,11 @@ nf_status nf_winograd_forward(const nf_conv *conv, float *y, const float *x, con
     job.before = *before;
     job.behind = *behind;
     return correlate(&job, scratch);
+}
+
+int64_t nf_winograd_moment_blocks(const nf_conv *conv) {
+    correlation job = forward_correlation(conv);
+    return job.by_panels ? 0 : group_blocks(&job);
 }
 
 int64_t nf_winograd_sum_blocks(const nf_conv *conv) {

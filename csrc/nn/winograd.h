@@ -13,11 +13,11 @@ size_t nf_winograd_forward_scratch(const nf_conv *conv);
 size_t nf_winograd_backward_scratch(const nf_conv *conv);
 size_t nf_winograd_weight_scratch(const nf_conv *conv); /* of the gradient of the weights alone */
 
-/* Does not take moments. */
 nf_status nf_winograd_forward(const nf_conv *conv, float *y, const float *x, const nf_before *before,
                               const float *weight, const nf_behind *behind, float *scratch);
 nf_status nf_winograd_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
                                      const nf_batch_norm_sums *sums, bool accumulate, float *scratch);
+int64_t nf_winograd_moment_blocks(const nf_conv *conv);
 int64_t nf_winograd_sum_blocks(const nf_conv *conv);
 /* In winograd_weight.c. */
 nf_status nf_winograd_backward_weight(const nf_conv *conv, float *d_weight, const float *x, const nf_before *before,

@@ -129,7 +129,7 @@ void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile 
 }
 
 void nf_tiles_for_results(const nf_winograd_tiles *tiles, int64_t begin, int64_t end,
-                          void (*each)(const void *context, int64_t first, int64_t count), const void *context) {
+                          void (*each)(void *context, int64_t first, int64_t count), void *context) {
     int64_t tile = tiles->form.tile, beside; /* tiles beside each other, whose rows are one */
     for (; begin < end; begin += beside) {
         nf_tile at = nf_tile_locate(tiles, begin);

@@ -108,7 +108,7 @@ void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile 
 
 /* Calls `each` for the results of tiles [begin, end), pixels `first` to `first + count` of all images at a time. */
 void nf_tiles_for_results(const nf_winograd_tiles *tiles, int64_t begin, int64_t end,
-                          void (*each)(const void *context, int64_t first, int64_t count), const void *context);
+                          void (*each)(void *context, int64_t first, int64_t count), void *context);
 
 /* What is done to a tile's pixels as they are loaded: `rescale`, made for its image's group; NULL: nothing. */
 static inline const nf_rescale *nf_tile_rescale(nf_rescale *rescale, const nf_winograd_tiles *tiles,

@@ -94,7 +94,7 @@ static pass make_pass(const weight_job *job, int64_t worker, int64_t first, int6
 }
 
 /* By batch norm behind, the gradient of some results, which no other tiles read. */
-static void make_gradient(const void *context, int64_t first, int64_t count) {
+static void make_gradient(void *context, int64_t first, int64_t count) {
     const weight_job *job = context;
     nf_batch_norm_backward_rows(job->behind, job->d_y + first * job->tiles.k, first, count, false);
 }
@@ -107,7 +107,8 @@ static void transform_tiles(const weight_job *job, const pass *now, int64_t begi
     nf_squares source = nf_source_squares(tiles, job->x), result = nf_result_squares(tiles, job->d_y);
     nf_tile at = nf_tile_locate(tiles, now->first + begin);
     if (job->behind)
-        nf_tiles_for_results(tiles, now->first + begin, nf_min(now->first + end, now->end), make_gradient, job);
+        nf_tiles_for_results(tiles, now->first + begin, nf_min(now->first + end, now->end), make_gradient,
+                             (void *)(uintptr_t)job);
     for (int64_t t = begin; t < end; t++, nf_tile_advance(tiles, &at)) {
         if (now->first + t == now->end)
             at = (nf_tile){.i = tiles->h + tiles->out_h}; /* below the image */
