@@ -11,6 +11,13 @@ typedef struct nf_before {
     bool relu;
 } nf_before;
 
+/* made = what `count` pixels x (., c) of images of one group become. */
+static inline void nf_before_pixels(const nf_before *before, float *made, const float *x, int64_t group, int64_t count,
+                                    int64_t c) {
+    const float *factor = before->factors + 2 * group * c;
+    nf_kernel->scale_shift(made, x, NULL, factor, factor + c, (size_t)count, (size_t)c, before->relu);
+}
+
 /* Those behind it. */
 typedef struct nf_behind {
     const nf_batch_norm_moments *moments; /* or NULL: of the results, for batch norm */

@@ -31,8 +31,15 @@ nf_conv_algorithm nf_conv_choose(const nf_conv *conv, bool bias, nf_conv_algorit
     return products2 <= products4 ? NF_CONV_WINOGRAD2 : NF_CONV_WINOGRAD4;
 }
 
+/* Whether results are made of single pixels, few enough numbers for blocks of them to stay in a cache near by. */
+static bool is_pointwise(const nf_conv *conv) {
+    enum { MOST_CHANNELS = 1024 };
+    bool single = conv->kernel_h == 1 && conv->kernel_w == 1 && conv->stride == 1 && !conv->pad_h && !conv->pad_w;
+    return single && conv->c <= MOST_CHANNELS && !nf_few_channels_forward_pays(conv);
+}
+
 bool nf_conv_takes_before(const nf_conv *conv) {
-    return conv->algorithm != NF_CONV_DIRECT;
+    return conv->algorithm != NF_CONV_DIRECT || is_pointwise(conv);
 }
 
 bool nf_conv_takes_gradient(const nf_conv *conv) {
@@ -101,6 +108,7 @@ nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const n
     gather.source = x;
     gather.out = y;
     gather.bias = bias;
+    gather.before = *before;
     gather.behind = *behind;
     const float *taps[NF_MAX_KERNEL * NF_MAX_KERNEL];
     for (int64_t t = 0; t < conv->kernel_h * conv->kernel_w; t++)
@@ -250,6 +258,7 @@ typedef struct weight_job {
     float *partial, *bias_partial; /* those of each segment (partial NULL: only one), */
     float *blocks;                 /* and packed operands, per worker */
     const float *x, *d_y;
+    nf_before before;
     bool accumulate;
 } weight_job;
 
@@ -258,8 +267,13 @@ static int64_t windows_size(const weight_split *split) {
            nf_round_up(split->taps_per_part * split->channels_per_part, (int64_t)nf_kernel->gemm_tile_rows);
 }
 
+static int64_t panels_size(const nf_conv *conv) {
+    return PIXEL_BLOCK * nf_round_up(conv->k, (int64_t)nf_kernel->gemm_tile_columns);
+}
+
+/* Windows and panels, and the pixels of a pointwise convolution that something is done to. */
 static int64_t blocks_size(const nf_conv *conv, const weight_split *split) {
-    return windows_size(split) + PIXEL_BLOCK * nf_round_up(conv->k, (int64_t)nf_kernel->gemm_tile_columns);
+    return windows_size(split) + panels_size(conv) + (is_pointwise(conv) ? PIXEL_BLOCK * conv->c : 0);
 }
 
 size_t nf_conv_backward_scratch(const nf_conv *conv) {
@@ -274,6 +288,17 @@ size_t nf_conv_backward_scratch(const nf_conv *conv) {
 
 static void put_column(float *target, size_t depth, size_t position, const float *run, size_t n) {
     nf_kernel->gemm_pack_columns(target, depth, position, run, n);
+}
+
+/* What `count` pixels from `first` on become. */
+static void make_pixels(const weight_job *job, float *made, int64_t first, int64_t count) {
+    const nf_conv *conv = job->conv;
+    int64_t group = conv->n / conv->groups * conv->h * conv->w;
+    for (int64_t done = 0, now; done < count; done += now) {
+        now = nf_min(count - done, group - (first + done) % group);
+        nf_before_pixels(&job->before, made + done * conv->c, job->x + (first + done) * conv->c, (first + done) / group,
+                         now, conv->c);
+    }
 }
 
 /* Packs the windows of `count` pixels from `first` on, for taps [t0, t1) and channels [c0, c1). */
@@ -312,11 +337,18 @@ static void weight_task(void *context, int64_t task, int worker) {
     target += (t0 * conv->c + c0) * conv->k;
     bool accumulate = job->partial ? false : job->accumulate;
     float *windows = job->blocks + worker * blocks_size(conv, split), *panels = windows + windows_size(split);
+    float *made = panels + panels_size(conv);
     int64_t begin = segment * split->segment_pixels, end = nf_min(begin + split->segment_pixels, pixel_count(conv));
     for (int64_t first = begin; first < end; first += PIXEL_BLOCK, accumulate = true) {
         int64_t count = nf_min(PIXEL_BLOCK, end - first);
         const float *d_y = job->d_y + first * conv->k;
-        pack_windows(job, windows, first, count, t0, t1, c0, c1);
+        if (job->before.factors) {
+            make_pixels(job, made, first, count);
+            for (int64_t p = 0; p < count; p++)
+                put_column(windows + p * tile_rows, (size_t)count, 0, made + p * conv->c + c0, (size_t)(c1 - c0));
+        } else {
+            pack_windows(job, windows, first, count, t0, t1, c0, c1);
+        }
         for (int64_t column = 0; column < conv->k; column += tile_columns) {
             size_t columns = (size_t)nf_min(tile_columns, conv->k - column);
             float *panel = panels + column * count;
@@ -358,6 +390,7 @@ nf_status nf_conv_backward_parameters(const nf_conv *conv, float *d_weight, floa
                       .d_bias = d_bias,
                       .bias_partial = scratch,
                       .x = x,
+                      .before = *before,
                       .d_y = d_y,
                       .accumulate = accumulate};
     int64_t segments = job.split.segments;

@@ -15,8 +15,9 @@ enum { TASK_WORK = 500000, SEGMENT_WORK = 4000000, MAX_SEGMENTS = 32, MAX_SEGMEN
 
 typedef struct job {
     const nf_depthwise *conv;
-    float *out, *partial, *sinks; /* sinks: one pixel per worker, for points beyond the end of a row */
+    float *out, *partial, *sinks, *bands; /* sinks: one pixel per worker, for points beyond the end of a row */
     const float *in, *d_y, *weight, *bias, *zeros;
+    nf_before before;
     int64_t segments;
     const nf_batch_norm_moments *moments;
     const nf_batch_norm_sums *sums;
@@ -63,18 +64,62 @@ static int64_t segment_count(const nf_depthwise *conv) {
     return nf_clamp((int64_t)count, 1, conv->n * conv->out_h);
 }
 
-/* Scratch: a pixel of zeros, and a sink per worker or the segments' partial gradients. */
+/* Rows of results whose windows are made at a time, where something is to be done to x: they are to stay in a cache
+ * near by. */
+enum { BAND_NUMBERS = 1 << 16 };
+
+static int64_t band_rows(const nf_depthwise *conv) {
+    return nf_clamp(BAND_NUMBERS / (conv->stride * conv->w * conv->c), 1, conv->out_h);
+}
+
+static int64_t band_size(const nf_depthwise *conv) {
+    return ((band_rows(conv) - 1) * conv->stride + conv->kernel_h) * conv->w * conv->c;
+}
+
+static int64_t partial_size(const nf_depthwise *conv) {
+    return segment_count(conv) * (weight_size(conv) + conv->c);
+}
+
+/* Scratch: a pixel of zeros; a sink and a band per worker; the segments' partial gradients. */
 size_t nf_depthwise_scratch(const nf_depthwise *conv) {
-    int64_t partial = segment_count(conv) * (weight_size(conv) + conv->c);
-    return (size_t)(conv->c + nf_max(conv->workers * conv->c, partial));
+    return (size_t)(conv->c + conv->workers * (conv->c + band_size(conv)) + partial_size(conv));
 }
 
 static job make_job(const nf_depthwise *conv, float *scratch) {
     memset(scratch, 0, (size_t)conv->c * sizeof *scratch);
-    return (job){.conv = conv, .zeros = scratch, .sinks = scratch + conv->c, .partial = scratch + conv->c};
+    job j = {.conv = conv, .zeros = scratch, .sinks = scratch + conv->c};
+    j.bands = j.sinks + conv->workers * conv->c;
+    j.partial = j.bands + conv->workers * band_size(conv);
+    return j;
 }
 
 /* ---- Forward ---- */
+
+/* Rows of an image, from row `first` on. */
+typedef struct image_rows {
+    const float *pixels;
+    int64_t first;
+} image_rows;
+
+/* Those that the windows of results [begin, end) see, which are rows of one image. */
+static image_rows seen_rows(const job *j, int64_t begin, int64_t end, int worker) {
+    const nf_depthwise *conv = j->conv;
+    int64_t image = begin / conv->out_h, row = conv->w * conv->c, y = begin % conv->out_h * conv->stride - conv->pad_h;
+    const float *pixels = j->in + image * conv->h * row;
+    if (!j->before.factors)
+        return (image_rows){pixels, 0};
+    int64_t top = nf_clamp(y, 0, conv->h);
+    int64_t bottom = nf_clamp(y + (end - begin - 1) * conv->stride + conv->kernel_h, top, conv->h);
+    float *made = j->bands + worker * band_size(conv);
+    nf_before_pixels(&j->before, made, pixels + top * row, image / (conv->n / conv->groups), (bottom - top) * conv->w,
+                     conv->c);
+    return (image_rows){made, top};
+}
+
+/* The end of the band that begins with row `begin`. */
+static int64_t band_end(const nf_depthwise *conv, int64_t begin, int64_t end) {
+    return nf_min(nf_min(begin + band_rows(conv), end), (begin / conv->out_h + 1) * conv->out_h);
+}
 
 /* Pixels that POINTS places of a kernel `kernel_w` wide see in one row. */
 static int64_t column_count(int64_t kernel_w, int64_t stride) {
@@ -82,20 +127,20 @@ static int64_t column_count(int64_t kernel_w, int64_t stride) {
 }
 
 /* The pixels of row y from x on, zeros outside the image. */
-static void find_row(const float **columns, int64_t count, const float *image, int64_t y, int64_t x, int64_t h,
-                     int64_t w, int64_t c, const float *zeros) {
+static void find_row(const float **columns, int64_t count, image_rows image, int64_t y, int64_t x, int64_t h, int64_t w,
+                     int64_t c, const float *zeros) {
     bool inside = y >= 0 && y < h;
     int64_t from = inside ? nf_clamp(-x, 0, count) : count, to = inside ? nf_clamp(w - x, from, count) : count;
     for (int64_t i = 0; i < from; i++)
         columns[i] = zeros;
     for (int64_t i = from; i < to; i++)
-        columns[i] = image + (y * w + x + i) * c;
+        columns[i] = image.pixels + ((y - image.first) * w + x + i) * c;
     for (int64_t i = to; i < count; i++)
         columns[i] = zeros;
 }
 
 /* All pixels under the kernel at POINTS places from (oy, ox) on. */
-static void find_columns(const job *j, const float **columns, const float *image, int64_t oy, int64_t ox) {
+static void find_columns(const job *j, const float **columns, image_rows image, int64_t oy, int64_t ox) {
     const nf_depthwise *conv = j->conv;
     int64_t count = column_count(conv->kernel_w, conv->stride);
     for (int64_t i = 0; i < conv->kernel_h; i++, columns += count)
@@ -103,12 +148,11 @@ static void find_columns(const job *j, const float **columns, const float *image
                  conv->w, conv->c, j->zeros);
 }
 
-static void forward_row(const job *j, int64_t row, float *sink) {
+static void forward_row(const job *j, int64_t row, image_rows image, float *sink) {
     const nf_depthwise *conv = j->conv;
     const float *columns[MAX_COLUMNS], *weights[MAX_TAPS];
     for (int64_t t = 0; t < conv->kernel_h * conv->kernel_w; t++)
         weights[t] = j->weight + t * conv->c;
-    const float *image = j->in + row / conv->out_h * conv->h * conv->w * conv->c;
     float *y = j->out + row * conv->out_w * conv->c;
     for (int64_t ox = 0; ox < conv->out_w; ox += POINTS) {
         float *out[POINTS];
@@ -124,18 +168,23 @@ static void forward_task(void *context, int64_t task, int worker) {
     const job *j = context;
     const nf_depthwise *conv = j->conv;
     row_range rows = task_rows(conv, conv->out_h, conv->out_w, task);
-    for (int64_t row = rows.begin; row < rows.end; row++) {
-        forward_row(j, row, j->sinks + worker * conv->c);
-        if (j->moments)
-            nf_batch_norm_take_moments(j->moments, task, j->out + row * conv->out_w * conv->c, conv->out_w,
-                                       row > rows.begin);
+    for (int64_t row = rows.begin, end; row < rows.end;) {
+        end = band_end(conv, row, rows.end);
+        image_rows image = seen_rows(j, row, end, worker);
+        for (; row < end; row++) {
+            forward_row(j, row, image, j->sinks + worker * conv->c);
+            if (j->moments)
+                nf_batch_norm_take_moments(j->moments, task, j->out + row * conv->out_w * conv->c, conv->out_w,
+                                           row > rows.begin);
+        }
     }
 }
 
-nf_status nf_depthwise_forward(const nf_depthwise *conv, float *y, const float *x, const float *weight,
-                               const float *bias, const nf_batch_norm_moments *moments, float *scratch) {
+nf_status nf_depthwise_forward(const nf_depthwise *conv, float *y, const float *x, const nf_before *before,
+                               const float *weight, const float *bias, const nf_batch_norm_moments *moments,
+                               float *scratch) {
     job j = make_job(conv, scratch);
-    j.out = y, j.in = x, j.weight = weight, j.bias = bias, j.moments = moments;
+    j.out = y, j.in = x, j.before = *before, j.weight = weight, j.bias = bias, j.moments = moments;
     return nf_parallel(forward_task, &j, conv->groups * nf_depthwise_moment_blocks(conv), conv->workers);
 }
 
@@ -167,7 +216,7 @@ static void phase_of_row(const job *j, int64_t row, int64_t phase, float *sink) 
     int64_t rows[NF_MAX_KERNEL], stride = conv->stride, first_tap = (phase + conv->pad_w) % stride;
     int64_t taps = nf_max(nf_ceil_div(conv->kernel_w - first_tap, stride), 0), count = column_count(taps, 1);
     int64_t row_count = find_taps(j, weights, rows, row % conv->h, first_tap, taps);
-    const float *image = j->d_y + row / conv->h * conv->out_h * conv->out_w * conv->c;
+    image_rows image = {j->d_y + row / conv->h * conv->out_h * conv->out_w * conv->c, 0};
     float *d_x = j->out + row * conv->w * conv->c;
     for (int64_t w = phase; w < conv->w; w += POINTS * stride) {
         float *out[POINTS];
@@ -203,25 +252,32 @@ nf_status nf_depthwise_backward_input(const nf_depthwise *conv, float *d_x, cons
 
 /* ---- Gradient of the parameters: of segments of the rows, which are added in order ---- */
 
+static void segment_row(const job *j, int64_t row, image_rows image, float *d_weight) {
+    const nf_depthwise *conv = j->conv;
+    const float *d_y = j->d_y + row * conv->out_w * conv->c;
+    for (int64_t ox = 0; ox < conv->out_w; ox += POINTS) {
+        const float *columns[MAX_COLUMNS], *d[POINTS];
+        for (int64_t p = 0; p < POINTS; p++)
+            d[p] = ox + p < conv->out_w ? d_y + (ox + p) * conv->c : j->zeros;
+        find_columns(j, columns, image, row % conv->out_h, ox);
+        nf_kernel->depthwise_weights(d_weight, columns, d, (size_t)conv->kernel_h, (size_t)conv->kernel_w,
+                                     (size_t)conv->stride, (size_t)conv->c);
+    }
+    nf_kernel->column_sums(d_weight + weight_size(conv), d_y, (size_t)conv->out_w, (size_t)conv->c, true);
+}
+
 static void segment_task(void *context, int64_t task, int worker) {
-    (void)worker;
     const job *j = context;
     const nf_depthwise *conv = j->conv;
     int64_t rows = conv->n * conv->out_h, c = conv->c;
-    float *d_weight = j->partial + task * (weight_size(conv) + c), *d_bias = d_weight + weight_size(conv);
+    float *d_weight = j->partial + task * (weight_size(conv) + c); /* and d_bias */
     memset(d_weight, 0, (size_t)(weight_size(conv) + c) * sizeof *d_weight);
-    int64_t begin = task * rows / j->segments, end = (task + 1) * rows / j->segments;
-    for (int64_t row = begin; row < end; row++) {
-        const float *image = j->in + row / conv->out_h * conv->h * conv->w * c, *d_y = j->d_y + row * conv->out_w * c;
-        for (int64_t ox = 0; ox < conv->out_w; ox += POINTS) {
-            const float *columns[MAX_COLUMNS], *d[POINTS];
-            for (int64_t p = 0; p < POINTS; p++)
-                d[p] = ox + p < conv->out_w ? d_y + (ox + p) * c : j->zeros;
-            find_columns(j, columns, image, row % conv->out_h, ox);
-            nf_kernel->depthwise_weights(d_weight, columns, d, (size_t)conv->kernel_h, (size_t)conv->kernel_w,
-                                         (size_t)conv->stride, (size_t)c);
-        }
-        nf_kernel->column_sums(d_bias, d_y, (size_t)conv->out_w, (size_t)c, true);
+    int64_t row = task * rows / j->segments, last = (task + 1) * rows / j->segments;
+    for (int64_t end; row < last;) {
+        end = band_end(conv, row, last);
+        image_rows image = seen_rows(j, row, end, worker);
+        for (; row < end; row++)
+            segment_row(j, row, image, d_weight);
     }
 }
 
@@ -233,9 +289,9 @@ static void add_segments(float *target, const job *j, int64_t offset, int64_t si
 }
 
 nf_status nf_depthwise_backward_parameters(const nf_depthwise *conv, float *d_weight, float *d_bias, const float *x,
-                                           const float *d_y, bool accumulate, float *scratch) {
+                                           const nf_before *before, const float *d_y, bool accumulate, float *scratch) {
     job j = make_job(conv, scratch);
-    j.in = x, j.d_y = d_y, j.accumulate = accumulate;
+    j.in = x, j.before = *before, j.d_y = d_y, j.accumulate = accumulate;
     j.segments = segment_count(conv);
     NF_TRY(nf_parallel(segment_task, &j, j.segments, conv->workers));
     add_segments(d_weight, &j, 0, weight_size(conv));

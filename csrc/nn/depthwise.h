@@ -7,7 +7,7 @@
 #define NF_NN_DEPTHWISE_H
 
 #include "../core/status.h"
-#include "batch_norm.h"
+#include "around.h"
 
 enum { NF_MAX_DEPTHWISE_STRIDE = 8 };
 
@@ -20,9 +20,10 @@ typedef struct nf_depthwise {
 
 size_t nf_depthwise_scratch(const nf_depthwise *conv); /* floats, either direction */
 
-/* bias may be NULL. moments: of y, for batch norm, to be taken in passing, or NULL. */
-nf_status nf_depthwise_forward(const nf_depthwise *conv, float *y, const float *x, const float *weight,
-                               const float *bias, const nf_batch_norm_moments *moments, float *scratch);
+/* bias may be NULL. before: what is to be done to x. moments: of y, for batch norm, to be taken in passing, or NULL. */
+nf_status nf_depthwise_forward(const nf_depthwise *conv, float *y, const float *x, const nf_before *before,
+                               const float *weight, const float *bias, const nf_batch_norm_moments *moments,
+                               float *scratch);
 
 /* d_x (+)= the gradient of the input. sums: those of the batch norm before, to be taken in passing, or NULL. */
 nf_status nf_depthwise_backward_input(const nf_depthwise *conv, float *d_x, const float *d_y, const float *weight,
@@ -34,6 +35,6 @@ int64_t nf_depthwise_sum_blocks(const nf_depthwise *conv);
 
 /* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. */
 nf_status nf_depthwise_backward_parameters(const nf_depthwise *conv, float *d_weight, float *d_bias, const float *x,
-                                           const float *d_y, bool accumulate, float *scratch);
+                                           const nf_before *before, const float *d_y, bool accumulate, float *scratch);
 
 #endif

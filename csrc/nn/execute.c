@@ -163,7 +163,7 @@ static nf_status filter_forward(const forward_call *call, const nf_step *step, f
         nf_batch_norm_moments moments = run_moments(plan, step, run);
         const nf_batch_norm_moments *taken = step->moment_blocks > 0 ? &moments : NULL;
         if (step->kind == NF_DEPTHWISE_CONV) {
-            NF_TRY(nf_depthwise_forward(&part.depthwise, y, from.x, weight, bias, taken, scratch));
+            NF_TRY(nf_depthwise_forward(&part.depthwise, y, from.x, &from.before, weight, bias, taken, scratch));
             continue;
         }
         nf_behind behind = run_behind(call, step, taken, scratch);
@@ -286,8 +286,8 @@ static nf_status weights_backward(const backward_call *call, const nf_step *step
         float *d_y = gradient(call, step->output) + first * image_size(plan, step->output);
         bool accumulate = call->accumulate || first > 0;
         if (step->kind == NF_DEPTHWISE_CONV)
-            NF_TRY(
-                nf_depthwise_backward_parameters(&part.depthwise, d_weight, d_bias, from.x, d_y, accumulate, scratch));
+            NF_TRY(nf_depthwise_backward_parameters(&part.depthwise, d_weight, d_bias, from.x, &from.before, d_y,
+                                                    accumulate, scratch));
         else
             NF_TRY(nf_conv_backward_parameters(&part.conv, d_weight, d_bias, from.x, &from.before, d_y,
                                                late ? &behind : NULL, accumulate, scratch));

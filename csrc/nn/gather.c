@@ -47,8 +47,9 @@ size_t nf_gather_panels_size(const nf_gather *gather) {
     return (size_t)(depth_blocks(gather) * panel_count(gather)) * panel_size(gather);
 }
 
+/* Packed rows, and where something may be to be done to them, the rows before that. */
 size_t nf_gather_rows_size(const nf_gather *gather) {
-    return (size_t)(NF_ROW_BLOCK * padded_depth(gather));
+    return (size_t)(NF_ROW_BLOCK * (padded_depth(gather) + (tap_count(gather) == 1 ? gather->channels : 0)));
 }
 
 /* ---- Packing the weights ---- */
@@ -136,16 +137,20 @@ static void run_task(void *context, int64_t task, int worker) {
     int64_t first = task / blocks * points + block * NF_ROW_BLOCK;
     int64_t count = nf_min(points - block * NF_ROW_BLOCK, NF_ROW_BLOCK);
     int64_t tile_rows = (int64_t)nf_kernel->gemm_tile_rows, tile_columns = (int64_t)nf_kernel->gemm_tile_columns;
+    int64_t padded = padded_depth(gather), channels = gather->channels;
+    float *rows = gather->rows + (size_t)worker * nf_gather_rows_size(gather), *made = rows + NF_ROW_BLOCK * padded;
+    if (gather->before.factors)
+        nf_before_pixels(&gather->before, made, gather->source + first * channels, task / blocks, count, channels);
     place places[NF_ROW_BLOCK];
     float *out[NF_ROW_BLOCK];
     for (int64_t r = 0; r < count; r++) {
         locate(gather, first + r, &places[r], &out[r]);
+        if (gather->before.factors)
+            places[r] = (place){.image = made + r * channels};
         if (gather->bias && !gather->accumulate)
             memcpy(out[r], gather->bias, (size_t)gather->columns * sizeof(float));
     }
 
-    int64_t padded = padded_depth(gather);
-    float *rows = gather->rows + (size_t)worker * nf_gather_rows_size(gather);
     const float *panel = gather->panels;
     bool accumulate = gather->accumulate || gather->bias;
     for (int64_t t0 = 0; t0 < tap_count(gather); t0 += taps_per_block(gather), accumulate = true) {

@@ -24,6 +24,7 @@ typedef struct nf_gather {
         step;          /* point (gy, gx) is pixel (first_h + gy step, first_w + gx step) of out */
     const float *bias; /* (columns), or NULL */
     bool accumulate;   /* add to what is in out */
+    nf_before before;  /* what is to be done to the source: of a single tap, with stride 1 and without offset */
     nf_behind behind;  /* whole blocks of out: step must be 1 if there is something */
     float *panels;     /* packed weights, nf_gather_panels_size floats */
     float *rows;       /* per worker, nf_gather_rows_size floats */

@@ -246,7 +246,8 @@ static void choose_blocks(nf_plan *plan) {
         const nf_step *maker = &plan->steps[input->producer];
         if (maker->addend >= 0)
             continue;
-        input->on_load = maker->kind == NF_BATCH_NORM && step->kind == NF_CONV && nf_conv_takes_before(&step->conv);
+        bool takes = step->kind == NF_DEPTHWISE_CONV || nf_conv_takes_before(&step->conv);
+        input->on_load = maker->kind == NF_BATCH_NORM && takes;
         if (!input->on_load)
             input->block = block_images(plan, step);
         nf_tensor *origin = &plan->tensors[maker->input];
