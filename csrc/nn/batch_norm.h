@@ -18,8 +18,7 @@ typedef struct nf_batch_norm {
     int workers;
 } nf_batch_norm;
 
-size_t
-nf_batch_norm_saved_size(const nf_batch_norm *norm); /* floats of `saved`: what the way back needs besides x, y */
+size_t nf_batch_norm_saved_size(const nf_batch_norm *norm);   /* floats of `saved`: what the way back needs */
 size_t nf_batch_norm_factors_size(const nf_batch_norm *norm); /* floats of the way back's factors */
 int64_t nf_batch_norm_blocks(const nf_batch_norm *norm);      /* of rows, in each group, that its own passes work on */
 

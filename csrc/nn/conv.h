@@ -43,9 +43,8 @@ nf_status nf_conv_forward(const nf_conv *conv, float *y, const float *x, const n
 nf_status nf_conv_backward_input(const nf_conv *conv, float *d_x, const float *d_y, const float *weight,
                                  const nf_batch_norm_sums *sums, bool accumulate, float *scratch);
 
-/* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. behind: if d_y, being
- * the gradient of the input of the batch norm behind, is still to be made, how; then it is made as it is read. Else
- * NULL. */
+/* d_weight (+)= and, if not NULL, d_bias (+)= the gradients of the parameters. behind: NULL, or how d_y is made from
+ * the gradient of the batch norm behind; each number of it is then made as it is read. */
 nf_status nf_conv_backward_parameters(const nf_conv *conv, float *d_weight, float *d_bias, const float *x,
                                       const nf_before *before, float *d_y, const nf_batch_norm_gradient *behind,
                                       bool accumulate, float *scratch);
