@@ -28,10 +28,17 @@ static int64_t weight_size(const nf_depthwise *conv) {
     return conv->kernel_h * conv->kernel_w * conv->c;
 }
 
-/* Rows of `width` pixels that make up a task. */
+/* Rows of `width` pixels that make up a block whose moments or sums are taken: few, since what they add up to in float
+ * is added in double. */
+static int64_t rows_per_block(int64_t width) {
+    enum { BLOCK_PIXELS = 96 };
+    return nf_max(BLOCK_PIXELS / width, 1);
+}
+
+/* Rows that make up a task: whole blocks. */
 static int64_t rows_per_task(const nf_depthwise *conv, int64_t width) {
     double row = (double)width * (double)weight_size(conv);
-    return row < TASK_WORK ? (int64_t)(TASK_WORK / row) : 1;
+    return nf_round_up(row < TASK_WORK ? (int64_t)(TASK_WORK / row) : 1, rows_per_block(width));
 }
 
 /* Of `height` rows to an image: tasks for each group, none of which spans two. */
@@ -39,22 +46,27 @@ static int64_t group_tasks(const nf_depthwise *conv, int64_t height, int64_t wid
     return nf_ceil_div(conv->n / conv->groups * height, rows_per_task(conv, width));
 }
 
+static int64_t group_blocks(const nf_depthwise *conv, int64_t height, int64_t width) {
+    return nf_ceil_div(conv->n / conv->groups * height, rows_per_block(width));
+}
+
 typedef struct row_range {
-    int64_t begin, end;
+    int64_t begin, end, block; /* block: the first one's number */
 } row_range;
 
 static row_range task_rows(const nf_depthwise *conv, int64_t height, int64_t width, int64_t task) {
-    int64_t tasks = group_tasks(conv, height, width), rows = conv->n / conv->groups * height;
-    int64_t each = rows_per_task(conv, width), start = task % tasks * each, begin = task / tasks * rows + start;
-    return (row_range){begin, begin + nf_min(each, rows - start)};
+    int64_t tasks = group_tasks(conv, height, width), rows = conv->n / conv->groups * height, group = task / tasks;
+    int64_t each = rows_per_task(conv, width), start = task % tasks * each, begin = group * rows + start;
+    int64_t block = group * group_blocks(conv, height, width) + start / rows_per_block(width);
+    return (row_range){begin, begin + nf_min(each, rows - start), block};
 }
 
 int64_t nf_depthwise_moment_blocks(const nf_depthwise *conv) {
-    return group_tasks(conv, conv->out_h, conv->out_w);
+    return group_blocks(conv, conv->out_h, conv->out_w);
 }
 
 int64_t nf_depthwise_sum_blocks(const nf_depthwise *conv) {
-    return group_tasks(conv, conv->h, conv->w);
+    return group_blocks(conv, conv->h, conv->w);
 }
 
 static int64_t segment_count(const nf_depthwise *conv) {
@@ -171,13 +183,13 @@ static void forward_task(void *context, int64_t task, int worker) {
     for (int64_t row = rows.begin, end; row < rows.end;) {
         end = band_end(conv, row, rows.end);
         image_rows image = seen_rows(j, row, end, worker);
-        for (; row < end; row++) {
+        for (; row < end; row++)
             forward_row(j, row, image, j->sinks + worker * conv->c);
-            if (j->moments)
-                nf_batch_norm_take_moments(j->moments, task, j->out + row * conv->out_w * conv->c, conv->out_w,
-                                           row > rows.begin);
-        }
     }
+    int64_t each = rows_per_block(conv->out_w);
+    for (int64_t first = rows.begin, block = rows.block; j->moments && first < rows.end; first += each, block++)
+        nf_batch_norm_take_moments(j->moments, block, j->out + first * conv->out_w * conv->c,
+                                   nf_min(each, rows.end - first) * conv->out_w, false);
 }
 
 nf_status nf_depthwise_forward(const nf_depthwise *conv, float *y, const float *x, const nf_before *before,
@@ -185,7 +197,7 @@ nf_status nf_depthwise_forward(const nf_depthwise *conv, float *y, const float *
                                float *scratch) {
     job j = make_job(conv, scratch);
     j.out = y, j.in = x, j.before = *before, j.weight = weight, j.bias = bias, j.moments = moments;
-    return nf_parallel(forward_task, &j, conv->groups * nf_depthwise_moment_blocks(conv), conv->workers);
+    return nf_parallel(forward_task, &j, conv->groups * group_tasks(conv, conv->out_h, conv->out_w), conv->workers);
 }
 
 /* ---- Gradient of the input ----
@@ -234,20 +246,20 @@ static void backward_input_task(void *context, int64_t task, int worker) {
     const job *j = context;
     const nf_depthwise *conv = j->conv;
     row_range rows = task_rows(conv, conv->h, conv->w, task);
-    for (int64_t row = rows.begin; row < rows.end; row++) {
+    for (int64_t row = rows.begin; row < rows.end; row++)
         for (int64_t phase = 0; phase < conv->stride; phase++)
             phase_of_row(j, row, phase, j->sinks + worker * conv->c);
-        if (j->sums)
-            nf_batch_norm_sum_rows(j->sums, task, j->out + row * conv->w * conv->c, row * conv->w, conv->w,
-                                   row > rows.begin);
-    }
+    int64_t each = rows_per_block(conv->w);
+    for (int64_t first = rows.begin, block = rows.block; j->sums && first < rows.end; first += each, block++)
+        nf_batch_norm_sum_rows(j->sums, block, j->out + first * conv->w * conv->c, first * conv->w,
+                               nf_min(each, rows.end - first) * conv->w, false);
 }
 
 nf_status nf_depthwise_backward_input(const nf_depthwise *conv, float *d_x, const float *d_y, const float *weight,
                                       const nf_batch_norm_sums *sums, bool accumulate, float *scratch) {
     job j = make_job(conv, scratch);
     j.out = d_x, j.d_y = d_y, j.weight = weight, j.sums = sums, j.accumulate = accumulate;
-    return nf_parallel(backward_input_task, &j, conv->groups * nf_depthwise_sum_blocks(conv), conv->workers);
+    return nf_parallel(backward_input_task, &j, conv->groups * group_tasks(conv, conv->h, conv->w), conv->workers);
 }
 
 /* ---- Gradient of the parameters: of segments of the rows, which are added in order ---- */
