@@ -151,8 +151,10 @@ static block_ahead ask_from(const correlation *job, int64_t first, int64_t count
 /* m = v u for `count` tiles and `panels` panels from `first` on; ahead: or NULL. */
 static void multiply(const correlation *job, float *m, const float *v, const float *u, int64_t count, int64_t first,
                      int64_t panels, block_ahead *ahead) {
-    int64_t input = input_stride(job), output = m_stride(job), row = m_row(job);
-    for (int64_t matrix = 0; matrix < matrix_count(job); matrix++, u += matrix_stride(job, panels)) {
+    int64_t input = input_stride(job), output = m_stride(job), row = m_row(job), stride = matrix_stride(job, panels);
+    int64_t channels = padded_channels(job), size = panel_size(job), width = nf_tile_columns();
+    size_t last = written_columns(job, first + panels - 1); /* in the last panel; all before are whole */
+    for (int64_t matrix = 0; matrix < matrix_count(job); matrix++, u += stride) {
         nf_frequencies of = nf_matrix_frequencies(&job->tiles, matrix);
         for (int64_t panel = 0; panel < panels; panel++)
             for (int64_t f = of.first; f < of.first + of.count; f++) {
@@ -161,9 +163,8 @@ static void multiply(const correlation *job, float *m, const float *v, const flo
                     nf_tiles_ask(&job->tiles, &ahead->addend);
                     nf_tiles_ask(&job->tiles, &ahead->source);
                 }
-                nf_kernel->gemm_tiles(m + f * output + panel * nf_tile_columns(), (size_t)row, v + f * input,
-                                      u + panel * panel_size(job), (size_t)padded_channels(job), (size_t)count,
-                                      written_columns(job, first + panel));
+                nf_kernel->gemm_tiles(m + f * output + panel * width, (size_t)row, v + f * input, u + panel * size,
+                                      (size_t)channels, (size_t)count, panel + 1 < panels ? (size_t)width : last);
             }
     }
 }

@@ -4,6 +4,7 @@ static nf_winograd_tiles counted(nf_winograd_tiles tiles) {
     tiles.down = nf_ceil_div(tiles.out_h, tiles.form.tile);
     tiles.across = nf_ceil_div(tiles.out_w, tiles.form.tile);
     tiles.count = tiles.images * tiles.down * tiles.across;
+    tiles.group_images = tiles.images / tiles.groups;
     return tiles;
 }
 
@@ -112,19 +113,35 @@ nf_squares nf_result_squares(const nf_winograd_tiles *tiles, const float *out) {
     return (nf_squares){out, tiles->out_h, tiles->out_w, tiles->k, tiles->form.tile, tiles->form.tile, 0, 0};
 }
 
-void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile *at, const float *outside) {
-    int64_t y = at->i * from->step - from->pad_h, x = at->j * from->step - from->pad_w, size = from->size, c = from->c;
+/* For a constant size the rows inside the image, most of them, are without loops. */
+static inline __attribute__((always_inline)) void square_pixels(const float **pixels, const nf_squares *from,
+                                                                const nf_tile *at, const float *outside,
+                                                                const int64_t size) {
+    int64_t y = at->i * from->step - from->pad_h, x = at->j * from->step - from->pad_w, c = from->c;
     int64_t left = nf_clamp(-x, 0, size), right = nf_clamp(from->w - x, left, size);
     for (int64_t i = 0; i < size; i++, pixels += size) {
         bool inside = y + i >= 0 && y + i < from->h;
         int64_t begin = inside ? left : size, end = inside ? right : size;
         const float *first = from->images + ((at->image * from->h + y + i) * from->w + x) * c;
-        for (int64_t j = 0; j < begin; j++)
-            pixels[j] = outside;
-        for (int64_t j = begin; j < end; j++)
-            pixels[j] = first + j * c;
-        for (int64_t j = end; j < size; j++)
-            pixels[j] = outside;
+        if (begin == 0 && end == size) {
+#pragma GCC unroll 9
+            for (int64_t j = 0; j < size; j++)
+                pixels[j] = first + j * c;
+            continue;
+        }
+        for (int64_t j = 0; j < size; j++)
+            pixels[j] = j >= begin && j < end ? first + j * c : outside;
+    }
+}
+
+void nf_tile_pixels(const float **pixels, const nf_squares *from, const nf_tile *at, const float *outside) {
+    switch (from->size) { /* of all forms' tiles and patches */
+    case 2: square_pixels(pixels, from, at, outside, 2); break;
+    case 4: square_pixels(pixels, from, at, outside, 4); break;
+    case 5: square_pixels(pixels, from, at, outside, 5); break;
+    case 6: square_pixels(pixels, from, at, outside, 6); break;
+    case 8: square_pixels(pixels, from, at, outside, 8); break;
+    default: square_pixels(pixels, from, at, outside, 9);
     }
 }
 
@@ -197,7 +214,7 @@ static void advance_row(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
     enter_row(ahead);
 }
 
-void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
+void nf_tiles_ask_now(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
     for (int64_t wanted = ahead->each; wanted > 0 && ahead->rows_left > 0;) {
         int64_t now = nf_min(wanted, ahead->lines);
         for (int64_t i = 0; i < now; i++)

@@ -40,7 +40,7 @@ typedef struct nf_winograd_form {
  * those of `source` from (i step - pad_h, j step - pad_w) on. */
 typedef struct nf_winograd_tiles {
     nf_winograd_form form;
-    int64_t images, groups, h, w, c, out_h, out_w, k, step, pad_h, pad_w;
+    int64_t images, groups, group_images, h, w, c, out_h, out_w, k, step, pad_h, pad_w;
     int64_t down, across, count; /* tiles in each image, and in all */
 } nf_winograd_tiles;
 
@@ -70,7 +70,8 @@ typedef struct nf_frequencies {
 
 static inline nf_frequencies nf_matrix_frequencies(const nf_winograd_tiles *tiles, int64_t matrix) {
     const nf_winograd_form *form = &tiles->form;
-    int64_t p = matrix / form->matrices, q = matrix % form->matrices, end = form->matrices - 1;
+    int32_t matrices = (int32_t)form->matrices; /* short numbers are divided fast */
+    int64_t p = (int32_t)matrix / matrices, q = (int32_t)matrix % matrices, end = matrices - 1;
     int64_t down = p == end ? form->line - end : 1, across = q == end ? form->line - end : 1;
     return (nf_frequencies){p * form->line + q * down, down * across};
 }
@@ -115,7 +116,7 @@ static inline const nf_rescale *nf_tile_rescale(nf_rescale *rescale, const nf_wi
                                                 const nf_before *before, const nf_tile *at) {
     if (!before->factors)
         return NULL;
-    int64_t group = tiles->groups > 1 ? at->image / (tiles->images / tiles->groups) : 0;
+    int64_t group = tiles->groups > 1 ? at->image / tiles->group_images : 0;
     *rescale = (nf_rescale){.factor = before->factors + 2 * group * tiles->c,
                             .shift = before->factors + (2 * group + 1) * tiles->c,
                             .relu = before->relu};
@@ -141,8 +142,14 @@ typedef struct nf_tiles_ahead {
 nf_tiles_ahead nf_tiles_ahead_share(const nf_winograd_tiles *tiles, nf_squares from, int64_t first, int64_t count,
                                     int64_t share, int64_t shares, int64_t times);
 
-/* Asks for one part of it, if there is something left. The parts are to be small and apart from each other: processors
- * drop what they are asked for while some twenty lines are under way. */
-void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead);
+/* Asks for one part of it. */
+void nf_tiles_ask_now(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead);
+
+/* The same if there is something left. The parts are to be small and apart from each other: processors drop what they
+ * are asked for while some twenty lines are under way. */
+static inline void nf_tiles_ask(const nf_winograd_tiles *tiles, nf_tiles_ahead *ahead) {
+    if (ahead->rows_left > 0)
+        nf_tiles_ask_now(tiles, ahead);
+}
 
 #endif
