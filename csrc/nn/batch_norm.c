@@ -63,20 +63,29 @@ static row_range block_rows(const nf_batch_norm *norm, int64_t block) {
     return range;
 }
 
-/* Runs `each` on the blocks of one task. */
-static void for_blocks(const norm_job *job, int64_t task,
-                       void (*each)(const norm_job *, int64_t block, row_range rows)) {
+/* Blocks, several to a task, and what is done to each. */
+typedef struct blocks_job {
+    const nf_batch_norm *norm;
+    void (*each)(const void *context, int64_t block, row_range rows);
+    const void *context;
+} blocks_job;
+
+static void blocks_task(void *context, int64_t task, int worker) {
+    (void)worker;
+    const blocks_job *job = context;
     int64_t end = nf_min((task + 1) * BLOCKS_PER_TASK, block_count(job->norm));
     for (int64_t block = task * BLOCKS_PER_TASK; block < end; block++)
-        each(job, block, block_rows(job->norm, block));
+        job->each(job->context, block, block_rows(job->norm, block));
 }
 
-static nf_status over_blocks(nf_task task, norm_job *job) {
-    return nf_parallel(task, job, nf_ceil_div(block_count(job->norm), BLOCKS_PER_TASK), job->norm->workers);
+static nf_status over_blocks(const nf_batch_norm *norm, void (*each)(const void *, int64_t, row_range),
+                             const void *context) {
+    blocks_job job = {norm, each, context};
+    return nf_parallel(blocks_task, &job, nf_ceil_div(block_count(norm), BLOCKS_PER_TASK), norm->workers);
 }
 
-static nf_status over_channels(nf_task task, norm_job *job) {
-    return nf_parallel(task, job, nf_ceil_div(job->norm->c, CHANNELS_PER_TASK), job->norm->workers);
+static nf_status over_channels(const nf_batch_norm *norm, nf_task task, void *context) {
+    return nf_parallel(task, context, nf_ceil_div(norm->c, CHANNELS_PER_TASK), norm->workers);
 }
 
 /* ---- Forward ---- */
@@ -98,18 +107,14 @@ void nf_batch_norm_take_moments(const nf_batch_norm_moments *of, int64_t block, 
     of->counts[at] = (float)(before + count);
 }
 
-static void block_moments(const norm_job *job, int64_t block, row_range rows) {
+static void block_moments(const void *context, int64_t block, row_range rows) {
+    const norm_job *job = context;
     nf_batch_norm_take_moments(job->moments, block, job->x + rows.first * job->norm->c, rows.count, false);
-}
-
-static void moments_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    for_blocks(context, task, block_moments);
 }
 
 nf_status nf_batch_norm_measure(const nf_batch_norm *norm, const nf_batch_norm_moments *moments, const float *x) {
     norm_job job = {.norm = norm, .moments = moments, .x = x};
-    return over_blocks(moments_task, &job);
+    return over_blocks(norm, block_moments, &job);
 }
 
 /* The channels of a task. */
@@ -167,17 +172,13 @@ static void statistics_task(void *context, int64_t task, int worker) {
     }
 }
 
-static void block_apply(const norm_job *job, int64_t block, row_range rows) {
+static void block_apply(const void *context, int64_t block, row_range rows) {
+    const norm_job *job = context;
     (void)block;
     int64_t c = job->norm->c, at = rows.first * c;
     const float *factor = job->factors + 2 * rows.group * c;
     nf_kernel->scale_shift(job->y + at, job->x + at, job->addend ? job->addend + at : NULL, factor, factor + c,
                            (size_t)rows.count, (size_t)c, job->norm->relu);
-}
-
-static void apply_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    for_blocks(context, task, block_apply);
 }
 
 nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *saved, float *running_mean,
@@ -194,8 +195,8 @@ nf_status nf_batch_norm_forward(const nf_batch_norm *norm, float *y, float *save
                     .moments = moments,
                     .weight = weight,
                     .bias = bias};
-    NF_TRY(over_channels(statistics_task, &job));
-    return y ? over_blocks(apply_task, &job) : NF_OK;
+    NF_TRY(over_channels(norm, statistics_task, &job));
+    return y ? over_blocks(norm, block_apply, &job) : NF_OK;
 }
 
 void nf_batch_norm_factors(float *factor, float *shift, int64_t c, float eps, const float *running_mean,
@@ -214,14 +215,14 @@ nf_status nf_batch_norm_evaluate(const nf_batch_norm *norm, float *y, const floa
     all.groups = 1;
     norm_job job = {.norm = &all, .y = y, .factors = scratch, .x = x, .addend = addend};
     nf_batch_norm_factors(scratch, scratch + norm->c, norm->c, norm->eps, running_mean, running_var, weight, bias);
-    return over_blocks(apply_task, &job);
+    return over_blocks(&all, block_apply, &job);
 }
 
 nf_status nf_batch_norm_again(const nf_batch_norm *norm, float *y, const float *x, const float *addend,
                               const float *saved) {
     float *factors = (float *)(uintptr_t)saved + affine_size(norm);
     norm_job job = {.norm = norm, .y = y, .factors = factors, .x = x, .addend = addend};
-    return over_blocks(apply_task, &job);
+    return over_blocks(norm, block_apply, &job);
 }
 
 nf_status nf_batch_norm_rows(const nf_batch_norm *norm, float *y, const float *x, const float *saved, int64_t first,
@@ -231,25 +232,21 @@ nf_status nf_batch_norm_rows(const nf_batch_norm *norm, float *y, const float *x
     part.groups = 1;
     float *factors = (float *)(uintptr_t)saved + affine_size(norm) + first / group_rows(norm) * 2 * norm->c;
     norm_job job = {.norm = &part, .y = y, .factors = factors, .x = x};
-    return over_blocks(apply_task, &job);
+    return over_blocks(&part, block_apply, &job);
 }
 
-static void block_store(const norm_job *job, int64_t block, row_range rows) {
+static void block_store(const void *context, int64_t block, row_range rows) {
+    const norm_job *job = context;
     (void)block;
     int64_t c = job->norm->c, at = rows.first * c;
     const float *factor = job->factors + 2 * rows.group * c;
     nf_kernel->to_bfloat16_by_side(job->stored + at, job->x + at, factor, factor + c, (size_t)rows.count, (size_t)c);
 }
 
-static void store_task(void *context, int64_t task, int worker) {
-    (void)worker;
-    for_blocks(context, task, block_store);
-}
-
 nf_status nf_batch_norm_store(const nf_batch_norm *norm, uint16_t *stored, const float *x, const float *saved) {
     float *factors = (float *)(uintptr_t)saved + affine_size(norm);
     norm_job job = {.norm = norm, .stored = stored, .factors = factors, .x = x};
-    return over_blocks(store_task, &job);
+    return over_blocks(norm, block_store, &job);
 }
 
 /* ---- Backward ----
@@ -272,20 +269,14 @@ typedef struct sums_job {
     float *d_y;
 } sums_job;
 
-static void sums_task(void *context, int64_t task, int worker) {
-    (void)worker;
+static void block_sums(const void *context, int64_t block, row_range rows) {
     const sums_job *job = context;
-    const nf_batch_norm *norm = job->of->norm;
-    int64_t end = nf_min((task + 1) * BLOCKS_PER_TASK, block_count(norm));
-    for (int64_t block = task * BLOCKS_PER_TASK; block < end; block++) {
-        row_range rows = block_rows(norm, block);
-        nf_batch_norm_sum_rows(job->of, block, job->d_y + rows.first * norm->c, rows.first, rows.count, false);
-    }
+    nf_batch_norm_sum_rows(job->of, block, job->d_y + rows.first * job->of->norm->c, rows.first, rows.count, false);
 }
 
 nf_status nf_batch_norm_sum(const nf_batch_norm_sums *of, float *d_y) {
     sums_job job = {of, d_y};
-    return nf_parallel(sums_task, &job, nf_ceil_div(block_count(of->norm), BLOCKS_PER_TASK), of->norm->workers);
+    return over_blocks(of->norm, block_sums, &job);
 }
 
 typedef struct parameters_job {
@@ -332,7 +323,7 @@ static void parameters_task(void *context, int64_t task, int worker) {
 nf_status nf_batch_norm_backward_parameters(const nf_batch_norm_sums *of, float *factors, float *d_weight,
                                             float *d_bias, const float *weight, bool accumulate) {
     parameters_job job = {of, factors, d_weight, d_bias, weight, accumulate};
-    return nf_parallel(parameters_task, &job, nf_ceil_div(of->norm->c, CHANNELS_PER_TASK), of->norm->workers);
+    return over_channels(of->norm, parameters_task, &job);
 }
 
 void nf_batch_norm_backward_rows(const nf_batch_norm_gradient *of, float *d_x, int64_t first, int64_t count,
@@ -351,19 +342,14 @@ typedef struct input_job {
     bool accumulate;
 } input_job;
 
-static void input_task(void *context, int64_t task, int worker) {
-    (void)worker;
+static void block_input_gradient(const void *context, int64_t block, row_range rows) {
+    (void)block;
     const input_job *job = context;
-    const nf_batch_norm *norm = job->of->norm;
-    int64_t end = nf_min((task + 1) * BLOCKS_PER_TASK, block_count(norm));
-    for (int64_t block = task * BLOCKS_PER_TASK; block < end; block++) {
-        row_range rows = block_rows(norm, block);
-        nf_batch_norm_backward_rows(job->of, job->of->d_x + rows.first * norm->c, rows.first, rows.count,
-                                    job->accumulate);
-    }
+    float *d_x = job->of->d_x + rows.first * job->of->norm->c;
+    nf_batch_norm_backward_rows(job->of, d_x, rows.first, rows.count, job->accumulate);
 }
 
 nf_status nf_batch_norm_backward_input(const nf_batch_norm_gradient *of, bool accumulate) {
     input_job job = {of, accumulate};
-    return nf_parallel(input_task, &job, nf_ceil_div(block_count(of->norm), BLOCKS_PER_TASK), of->norm->workers);
+    return over_blocks(of->norm, block_input_gradient, &job);
 }
